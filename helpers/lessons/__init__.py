@@ -1,0 +1,1 @@
+"""For authors: a lesson script becomes notebooks and keys; checks are proved."""

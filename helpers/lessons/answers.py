@@ -1,0 +1,87 @@
+"""Run a lesson's exercises without Jupyter: stub, reference and known mistakes."""
+
+import ast
+import linecache
+
+from nbformat.v4 import new_code_cell
+from nbgrader.preprocessors import ClearSolutions
+
+from helpers.checks.evidence import run
+from helpers.lessons.script import LessonError
+
+SETTINGS = {"rtol": 1e-4, "atol": 1e-5, "seconds": 20.0}  # what a check may override
+
+
+def execute(source, name, namespace):
+    """Execute one cell; tracebacks and TensorFlow's AutoGraph see its source."""
+    filename = f"<cell {name}>"
+    lines = source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(source), None, lines, filename)
+    exec(compile(source, filename, "exec"), namespace)
+    return namespace
+
+
+def base_namespace(lesson):
+    """What the lesson's set-up cell defines: all that an exercise may rest on."""
+    setup = next(cell for cell in lesson.cells if cell.role == "example")
+    return execute(setup.source, f"{lesson.name} set-up", {"__name__": "lesson"})
+
+
+def stub(source):
+    """The learner's starter, exactly as nbgrader makes it from the reference."""
+    cell = new_code_cell(source, metadata={"nbgrader": {"solution": True}})
+    cell, _ = ClearSolutions().preprocess_cell(cell, {"language": "python"}, 0)
+    return cell.source
+
+
+def answers(exercise):
+    """Name and source of the reference, the stub and every known mistake."""
+    yield "reference", exercise.answer.source
+    yield "stub", stub(exercise.answer.source)
+    for mistake in exercise.mistakes:
+        yield mistake.name, mistake.source
+
+
+class Trial:
+    """One answer to one exercise, ready to yield evidence."""
+
+    def __init__(self, lesson, exercise, name, source, base):
+        self.calls = []
+        label = f"{lesson.number}/{exercise.name} {name}"
+        namespace = {**base, "check": self._check}
+        self._define(source, label, namespace, required=name == "reference")
+        execute(exercise.check.source, f"{label} check", namespace)
+        self._require_one_call(lesson, exercise)
+
+    def _define(self, source, label, namespace, required):
+        """Run the answer's cell; one that stops leaves its names undefined."""
+        try:
+            execute(source, label, namespace)
+        except Exception:
+            if required:
+                raise
+
+    def _check(self, exercise, evidence, **settings):
+        self.calls.append((exercise, evidence, {**SETTINGS, **settings}))
+
+    def _require_one_call(self, lesson, exercise):
+        names = [name for name, _, _ in self.calls]
+        if names != [f"{lesson.number}/{exercise.name}"]:
+            raise LessonError(
+                f"{lesson.path.name}:{exercise.check.line}: the check cell must call "
+                f'`check("{lesson.number}/{exercise.name}", evidence)` once, '
+                f"it called {names}."
+            )
+
+    @property
+    def settings(self):
+        return self.calls[0][2]
+
+    def evidence(self, seed):
+        """Records for one seed, see `helpers.checks.evidence.run`."""
+        return run(self.calls[0][1], seed, seconds=self.settings["seconds"])
+
+
+def explanation(mistake):
+    """The text in triple quotes that a mistake begins with."""
+    return ast.get_docstring(ast.parse(mistake.source))

@@ -1,0 +1,141 @@
+"""Build lessons, and find out whether what is built still fits its script."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from helpers.checks.keys import KEYS
+from helpers.lessons import keys, notebooks
+from helpers.lessons.paths import ROOT, SOLUTIONS
+from helpers.lessons.script import LessonError, read
+
+OUTPUTS_DEPEND_ON = (
+    "checks",
+    "lessons",
+    "data.py",
+    "plots.py",
+    "runtime.py",
+    "watch.py",
+)
+
+
+def find(names=()):
+    """The lessons with these names or numbers; all of them where none is given.
+
+    Raises:
+        LessonError: for a name that no lesson has.
+    """
+    scripts = sorted(SOLUTIONS.glob("[0-9][0-9]_*/[0-9][0-9]_*.py"))
+    chosen = []
+    for name in names:
+        fits = [path for path in scripts if name in (path.stem, path.stem[:2])]
+        if not fits:
+            known = ", ".join(path.stem for path in scripts)
+            raise LessonError(f"There is no lesson `{name}`; there are {known}.")
+        chosen += fits
+    return [read(path) for path in (chosen if names else scripts)]
+
+
+def digest(lesson):
+    """Fingerprint of everything that a lesson's notebooks and key are made from."""
+    found = hashlib.sha256(lesson.path.read_bytes())
+    for part in OUTPUTS_DEPEND_ON:
+        path = ROOT / "helpers" / part
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            found.update(file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def build(lesson, solutions=True, force=False):
+    """Build key and notebooks of a lesson; returns whether anything had to be done."""
+    if not force and is_built(lesson, solutions):
+        return False
+    bar = tqdm(total=len(lesson.exercises) + len(lesson.cells), desc=lesson.name)
+
+    def advance(items):
+        for item in items:
+            yield item
+            bar.update()
+
+    with bar:
+        keys.write_key(keys.lesson_key(lesson, solutions, advance), digest(lesson))
+        notebook = notebooks.solution_notebook(lesson)
+        notebooks.execute(notebook, lesson, lambda **event: bar.update())
+        bar.update(bar.total - bar.n)
+        solution_path, learner_path = notebooks.paths(lesson)
+        notebooks.write(notebook, solution_path)
+        notebooks.write(notebooks.learner_notebook(notebook), learner_path)
+    return True
+
+
+def is_built(lesson, solutions=True):
+    """Whether the files of a lesson exist and were made from what stands there now."""
+    key = built_key(lesson)
+    return (
+        key is not None
+        and key["digest"] == digest(lesson)
+        and all(
+            (entry["solution"] is not None) == solutions for entry in key["exercises"]
+        )
+        and all(path.exists() for path in notebooks.paths(lesson))
+    )
+
+
+def built_key(lesson):
+    """The lesson's key as it stands in `helpers/keys/`, or None."""
+    try:
+        return json.loads((KEYS / f"{lesson.name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def drift(lesson):
+    """Sentences on built files whose content does not fit; outputs are nbval's job."""
+    solution_path, learner_path = notebooks.paths(lesson)
+    solution, learner = notebooks.read(solution_path), notebooks.read(learner_path)
+    wanted = notebooks.solution_notebook(lesson)
+    found = [
+        *_notebook_drift(lesson, solution_path, solution, wanted),
+        *_key_drift(lesson),
+    ]
+    if solution is not None:
+        release = notebooks.learner_notebook(solution)
+        found += _notebook_drift(lesson, learner_path, learner, release)
+    return [f"{text} Mend it with `course build {lesson.name}`." for text in found]
+
+
+def _notebook_drift(lesson, path, have, want):
+    name = path.relative_to(ROOT)
+    if have is None:
+        return [f"{name} does not exist or is damaged."]
+    if len(have.cells) != len(want.cells):
+        return [f"{name} has {len(have.cells)} cells, {len(want.cells)} were expected."]
+    for number, (one, two) in enumerate(zip(have.cells, want.cells, strict=True), 1):
+        if _content(one) != _content(two):
+            return [f"{name} differs in cell {number} (`{two.id}`)."]
+    return []
+
+
+def _content(cell):
+    return cell.cell_type, cell.id, cell.source, cell.metadata
+
+
+def _key_drift(lesson):
+    have = built_key(lesson)
+    if have is None:
+        return [f"helpers/keys/{lesson.name}.json does not exist or is damaged."]
+    found = keys.key_difference(have, keys.lesson_key(lesson))
+    return [f"helpers/keys/{lesson.name}.json differs in {found}."] if found else []
+
+
+def stray_files():
+    """Files among the built ones that no lesson makes."""
+    lessons = {path.parent.name for path in Path(SOLUTIONS).glob("*/*.py")}
+    built = [*KEYS.glob("*"), *notebooks.NOTEBOOKS.glob("*/*"), *SOLUTIONS.glob("*/*")]
+    return [
+        f"{path.relative_to(ROOT)} belongs to no lesson; delete it."
+        for path in built
+        if path.stem not in lessons and not path.name.startswith(("__", "."))
+    ]

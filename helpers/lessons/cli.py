@@ -1,0 +1,123 @@
+"""The `course` command."""
+
+import argparse
+import datetime
+import os
+import shutil
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def main(arguments=None):
+    """Run one sub-command; problems are printed as sentences, never as tracebacks."""
+    options = _parser().parse_args(arguments)
+    from helpers.lessons.script import LessonError
+
+    try:
+        return options.run(options) or 0
+    except LessonError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser("course", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, run, text, lessons="*"):
+        sub = commands.add_parser(name, help=text, description=text)
+        if lessons:
+            sub.add_argument("lessons", nargs=lessons, metavar="LESSON")
+        sub.set_defaults(run=run)
+        return sub
+
+    build = command("build", _build, "build notebooks and keys from lesson scripts")
+    build.add_argument("--no-solutions", action="store_true", help="for classrooms")
+    build.add_argument("--force", action="store_true", help="even if nothing changed")
+    command("check", _check, "compare the built files with the lesson scripts")
+    prove = command("prove", _prove, "prove the checks of all exercises")
+    prove.add_argument("--seeds", type=int, default=20, help="how many (default 20)")
+    prove.add_argument("--exercise", help="this one only")
+    command(
+        "work", _work, "copy the notebooks to work/, without touching what is there"
+    )
+    command("reset", _reset, "a fresh copy of a lesson; the old one is kept", "+")
+    grade = command("grade", _grade, "grade a class with nbgrader", None)
+    grade.add_argument("folder", help="course folder that holds submitted/")
+    return parser
+
+
+def _build(options):
+    from helpers.lessons import build
+
+    for lesson in build.find(options.lessons):
+        if not build.build(lesson, not options.no_solutions, options.force):
+            print(f"{lesson.name}: unchanged")
+
+
+def _check(options):
+    from helpers.lessons import build
+
+    lessons = build.find(options.lessons)
+    problems = [text for lesson in lessons for text in build.drift(lesson)]
+    problems += build.stray_files()
+    print("\n".join(problems) or f"{len(lessons)} lessons: all built files fit.")
+    return 1 if problems else 0
+
+
+def _prove(options):
+    from tqdm import tqdm
+
+    from helpers.lessons import build
+    from helpers.lessons.answers import base_namespace
+    from helpers.lessons.keys import prove
+
+    failures, count = [], 0
+    for lesson in build.find(options.lessons):
+        base = base_namespace(lesson)
+        names = [e for e in lesson.exercises if options.exercise in (None, e.name)]
+        for exercise in tqdm(names, desc=lesson.name):
+            found = prove(lesson, exercise, base, range(101, 101 + options.seeds))
+            failures += found
+            count += 1
+    print("\n".join(failures) or f"{count} exercises hold on {options.seeds} seeds.")
+    return 1 if failures else 0
+
+
+def _work(options):
+    from helpers.lessons import build
+    from helpers.lessons.notebooks import NOTEBOOKS, notebook_path
+    from helpers.lessons.paths import WORK
+
+    for lesson in build.find(options.lessons):
+        target = notebook_path(WORK, lesson.name)
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(notebook_path(NOTEBOOKS, lesson.name), target)
+            print(f"new: {target.relative_to(WORK.parent)}")
+
+
+def _reset(options):
+    from helpers.lessons import build
+    from helpers.lessons.notebooks import notebook_path
+    from helpers.lessons.paths import WORK
+
+    for lesson in build.find(options.lessons):
+        target = notebook_path(WORK, lesson.name)
+        if target.exists():
+            stamp = f"{datetime.datetime.now():%Y-%m-%d_%H%M%S}"
+            kept = target.with_name(f"{lesson.name}_{stamp}.ipynb")
+            target.rename(kept)
+            print(f"kept: {kept.relative_to(WORK.parent)}")
+    _work(options)
+
+
+def _grade(options):
+    from helpers.grading.classroom import grade
+
+    return grade(options.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""Watch what Keras does: which rows a model sees, and what a call comes to."""
+
+import contextlib
+import io
+import warnings
+
+import keras
+import numpy as np
+
+
+class Recorder(keras.Model):
+    """A small model that notes the first number of every row it is given.
+
+    Number the rows in the first column, and you can read off which rows training and
+    validation saw, in which order and in which batches. Compile it with
+    `run_eagerly=True`; `recorder()` gives one that is compiled already.
+
+    Attributes:
+        trained: list of int arrays, one per training batch.
+        watched: list of int arrays, one per batch of validation, evaluation or
+            prediction.
+        labels: array, the labels of all training rows as they came.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1, kernel_initializer="ones")
+        self.log = {"trained": [], "watched": [], "labels": []}
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        self._note("trained", data)
+        return super().train_step(data)
+
+    def test_step(self, data):
+        self._note("watched", data)
+        return super().test_step(data)
+
+    def predict_step(self, data):
+        self._note("watched", data)
+        return super().predict_step(data)
+
+    def _note(self, kind, data):
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(data)
+        rows = keras.ops.convert_to_numpy(x)[:, 0]
+        self.log[kind].append(rows.astype(int))
+        if kind == "trained":
+            self.log["labels"].append(keras.ops.convert_to_numpy(y).ravel())
+
+    @property
+    def trained(self):
+        return list(self.log["trained"])
+
+    @property
+    def watched(self):
+        return list(self.log["watched"])
+
+    @property
+    def labels(self):
+        return np.concatenate([np.zeros(0), *self.log["labels"]])
+
+    def epochs(self, rows):
+        """Training rows by epoch, each an int array of `rows` numbers."""
+        seen = np.concatenate([np.zeros(0, int), *self.trained])
+        return [seen[start : start + rows] for start in range(0, len(seen), rows)]
+
+
+def recorder(**settings):
+    """A `Recorder`, compiled so that nothing moves; `settings` go to `compile`."""
+    model = Recorder()
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True, **settings)
+    return model
+
+
+def outcome(action):
+    """What a call comes to, in one line: its value with a warning, or its error.
+
+    Args:
+        action: function without arguments.
+
+    Returns:
+        str, about 100 characters at most.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                text = _brief(action())
+        except Exception as error:
+            return f"{type(error).__name__}: {_first_line(error)}"
+    caught = [w for w in caught if issubclass(w.category, UserWarning)]
+    return f"{text}; UserWarning: {_first_line(caught[0].message)}" if caught else text
+
+
+def _first_line(message):
+    lines = str(message).strip().strip('"').splitlines() or [""]
+    return lines[0] if len(lines[0]) <= 72 else lines[0][:69] + "..."
+
+
+def _brief(value):
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k}: {_brief(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_brief(item) for item in value) + "]"
+    if isinstance(value, np.ndarray):
+        return f"array of shape {value.shape}"
+    return str(value) if isinstance(value, (int, str, type(None))) else "works"

@@ -1,0 +1,129 @@
+"""Make a small class of submissions from the lessons, as a teacher would collect it.
+
+Run as `python tests/sample_class.py FOLDER`: writes `FOLDER/submitted/...`.
+"""
+
+import copy
+import shutil
+import sys
+from pathlib import Path
+
+import nbformat
+
+from helpers.lessons import build, notebooks
+from helpers.lessons.answers import answers
+
+# Full marks in another style than the reference's, per exercise.
+OTHER_STYLE = Path(__file__).parent / "other_style"
+
+
+def released(lesson):
+    """A fresh copy of a lesson's released notebook."""
+    return copy.deepcopy(notebooks.read(notebooks.paths(lesson)[1]))
+
+
+def fill(lesson, chosen):
+    """The released notebook with answers: dict from exercise name to source."""
+    notebook = released(lesson)
+    for cell in notebook.cells:
+        if cell.id in chosen:
+            cell.source = chosen[cell.id]
+    return notebook
+
+
+def sources(lesson):
+    """All answers by exercise: reference, stub and mistakes, by name."""
+    return {exercise.name: dict(answers(exercise)) for exercise in lesson.exercises}
+
+
+def with_mistake(lesson, number):
+    """Every exercise with its mistake of this number, or right where it has none."""
+    chosen = {}
+    for name, known in sources(lesson).items():
+        right, _, *wrong = known.values()
+        chosen[name] = wrong[number] if number < len(wrong) else right
+    return fill(lesson, chosen)
+
+
+def right(lesson):
+    """Full marks with the reference answers and a written answer."""
+    chosen = {name: known["reference"] for name, known in sources(lesson).items()}
+    written = {cell.name: cell.source for cell in lesson.cells if cell.role == "answer"}
+    return fill(lesson, {**chosen, **written})
+
+
+def other_style(lesson):
+    """Full marks by answers that are written differently."""
+    script = (OTHER_STYLE / f"{lesson.name}.py").read_text(encoding="utf-8")
+    parts = script.split("# %% ")[1:]
+    chosen = {part.split("\n")[0]: part.split("\n", 1)[1].strip() for part in parts}
+    return fill(lesson, chosen)
+
+
+def half_finished(lesson):
+    """The first half right, the rest untouched, one cell that does not even run."""
+    known = sources(lesson)
+    names = list(known)
+    half = names[: len(names) // 2]
+    chosen = {name: known[name]["reference"] for name in half}
+    chosen[names[len(half)]] = "def unfinished(x):\n    return x +"
+    return fill(lesson, chosen)
+
+
+def copied_check(lesson):
+    """A check cell copied and pasted, with its metadata: nbgrader refuses it."""
+    notebook = right(lesson)
+    place = next(i for i, c in enumerate(notebook.cells) if c.id.startswith("check-"))
+    double = copy.deepcopy(notebook.cells[place])
+    double.id += "-copy"
+    notebook.cells.insert(place + 1, double)
+    return notebook
+
+
+def deleted_check(lesson):
+    """All right, but the first check cell is gone."""
+    notebook = right(lesson)
+    place = next(i for i, c in enumerate(notebook.cells) if c.id.startswith("check-"))
+    del notebook.cells[place]
+    return notebook
+
+
+def edited_check(lesson):
+    """All untouched, but the check cells are made to say full marks."""
+    notebook = released(lesson)
+    for cell in notebook.cells:
+        if cell.id.startswith("check-"):
+            cell.source = str(cell.metadata.nbgrader.points)
+    return notebook
+
+
+def students(lesson):
+    """Name of a student -> notebook, or text where it is no notebook any more."""
+    most = max(len(exercise.mistakes) for exercise in lesson.exercises)
+    return {
+        "right": right(lesson),
+        "other_style": other_style(lesson),
+        **{f"mistake_{k + 1}": with_mistake(lesson, k) for k in range(most)},
+        "half_finished": half_finished(lesson),
+        "untouched": released(lesson),
+        "copied_check": copied_check(lesson),
+        "deleted_check": deleted_check(lesson),
+        "edited_check": edited_check(lesson),
+        "cut_off": nbformat.writes(right(lesson))[:5000],
+    }
+
+
+def write_class(folder, lessons):
+    """Write the submissions of all students below `folder/submitted`."""
+    submitted = Path(folder) / "submitted"
+    shutil.rmtree(submitted, ignore_errors=True)
+    for lesson in lessons:
+        for student, notebook in students(lesson).items():
+            text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
+            path = submitted / student / lesson.name / f"{lesson.name}.ipynb"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_class(sys.argv[1], build.find())

@@ -1,0 +1,71 @@
+"""The `course` command: the learner's copy, the build, and sentences for bad input."""
+
+import pytest
+
+from helpers.lessons import build, keys, notebooks, paths
+from helpers.lessons.answers import base_namespace
+from helpers.lessons.cli import main
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "WORK", tmp_path / "work")
+    return tmp_path / "work"
+
+
+def test_work_copies_every_lesson_and_overwrites_none(work, capsys):
+    assert main(["work"]) == 0
+    copies = sorted(work.glob("*/*.ipynb"))
+    assert [path.stem for path in copies] == [lesson.name for lesson in build.find()]
+    copies[0].write_text("my answers")
+    assert main(["work"]) == 0
+    assert copies[0].read_text() == "my answers"
+    assert capsys.readouterr().out.count("new: work/") == len(copies)
+
+
+def test_reset_gives_a_fresh_copy_and_keeps_the_old_one(work, capsys):
+    main(["work", "00"])
+    copy = work / "00_warm_up" / "00_warm_up.ipynb"
+    copy.write_text("my answers")
+    assert main(["reset", "00"]) == 0
+    released = notebooks.notebook_path(notebooks.NOTEBOOKS, "00_warm_up")
+    assert copy.read_bytes() == released.read_bytes()
+    (kept,) = work.glob("00_warm_up/00_warm_up_*.ipynb")
+    assert kept.read_text() == "my answers"
+    assert "kept: work/00_warm_up/00_warm_up_" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["build", "check", "prove", "work", "reset"])
+def test_an_unknown_lesson_is_one_sentence(command, work, capsys):
+    assert main([command, "77"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("There is no lesson `77`; there are 00_warm_up")
+    assert "Traceback" not in error
+
+
+def test_an_unchanged_lesson_is_not_built_again(capsys):
+    assert main(["build", "00"]) == 0
+    assert capsys.readouterr().out == "00_warm_up: unchanged\n"
+
+
+def test_a_changed_script_has_to_be_built(tmp_path):
+    lesson = build.find(["00"])[0]
+    changed = tmp_path / lesson.path.name
+    changed.write_text(lesson.path.read_text(encoding="utf-8") + "\n# %%\nprint(1)\n")
+    assert build.is_built(lesson) and not build.is_built(build.read(changed))
+    assert not build.is_built(lesson, solutions=False)
+
+
+def test_a_key_without_solutions_fits_the_script():
+    lesson = build.find(["00"])[0]
+    lesson.exercises = lesson.exercises[:1]
+    with_them, without = (keys.lesson_key(lesson, flag) for flag in (True, False))
+    assert with_them["exercises"][0]["solution"].startswith("def environment")
+    assert without["exercises"][0]["solution"] is None
+    assert keys.key_difference(without, with_them) == ""
+
+
+def test_prove_says_what_held(capsys):
+    assert main(["prove", "00", "--exercise", "environment", "--seeds", "2"]) == 0
+    assert capsys.readouterr().out == "1 exercises hold on 2 seeds.\n"
+    assert base_namespace(build.find(["00"])[0])["np"]

@@ -1,0 +1,150 @@
+"""The sample class through nbgrader: marks, diagnoses, feedback, damaged files."""
+
+import re
+
+import pytest
+from nbgrader.api import Gradebook
+from sample_class import sources, students, write_class
+
+from helpers.grading import classroom
+from helpers.lessons import build
+
+LESSONS = build.find()
+GIVEN_UP = {"copied_check", "cut_off"}  # what nbgrader itself refuses
+pytestmark = pytest.mark.xdist_group("class")  # in one process: it is graded once
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """Folder and report of the whole class, graded once."""
+    folder = tmp_path_factory.mktemp("class")
+    write_class(folder, LESSONS)
+    found = classroom.submissions(folder)
+    return folder, classroom.grade_all(folder, found)
+
+
+def marks(graded, student, lesson):
+    return {
+        mark.exercise: mark
+        for mark in graded[1].marks
+        if (mark.student, mark.lesson) == (student, lesson.name)
+    }
+
+
+def checked(graded, student, lesson):
+    """The marks of one student without the written answer."""
+    names = {exercise.name for exercise in lesson.exercises}
+    found = marks(graded, student, lesson)
+    return {name: mark for name, mark in found.items() if name in names}
+
+
+both_lessons = pytest.mark.parametrize("lesson", LESSONS, ids=lambda found: found.name)
+
+
+def test_only_what_is_no_notebook_any_more_is_given_up(graded):
+    failures = graded[1].failures
+    assert {student for student, _ in failures} == GIVEN_UP
+    for (student, _), reason in failures.items():
+        words = {"copied_check": "is there 2 times", "cut_off": "file is damaged"}
+        assert words[student] in reason
+
+
+@both_lessons
+@pytest.mark.parametrize("student", ["right", "other_style"])
+def test_right_answers_get_full_marks(graded, student, lesson):
+    found = checked(graded, student, lesson)
+    assert len(found) == len(lesson.exercises)
+    assert {name: mark.points for name, mark in found.items()} == {
+        name: mark.most for name, mark in found.items()
+    }
+
+
+@both_lessons
+def test_every_known_mistake_loses_points_and_is_named(graded, lesson):
+    for exercise in lesson.exercises:
+        for number, mistake in enumerate(exercise.mistakes, start=1):
+            mark = checked(graded, f"mistake_{number}", lesson)[exercise.name]
+            assert mark.points < mark.most
+            assert mark.note == mistake.name
+
+
+@both_lessons
+def test_marks_are_those_of_the_learners_own_check(graded, lesson):
+    """Partial credit as the judge gives it, read by nbgrader from the cell."""
+    from helpers.checks.judge import judge
+    from helpers.checks.keys import exercise_key
+    from helpers.lessons.answers import Trial, base_namespace
+
+    base = base_namespace(lesson)
+    for exercise in lesson.exercises:
+        key = exercise_key(f"{lesson.number}/{exercise.name}")
+        _, _, *wrong = sources(lesson)[exercise.name].items()
+        (name, source), number = wrong[0], 1
+        trial = Trial(lesson, exercise, name, source, base)
+        records = {seed: trial.evidence(int(seed)) for seed in key["seeds"]}
+        mark = checked(graded, f"mistake_{number}", lesson)[exercise.name]
+        assert mark.points == pytest.approx(judge(key, records).earned)
+
+
+@both_lessons
+def test_half_finished_and_untouched(graded, lesson):
+    half = list(checked(graded, "half_finished", lesson).values())
+    first = len(half) // 2
+    assert all(mark.points == mark.most for mark in half[:first])
+    assert all(mark.points == 0 for mark in half[first:])
+    assert half[first].note == "stopped with Undefined"
+    untouched = checked(graded, "untouched", lesson).values()
+    assert {(mark.points, mark.note) for mark in untouched} == {(0, "not attempted")}
+
+
+@both_lessons
+def test_damage_to_check_cells(graded, lesson):
+    edited = checked(graded, "edited_check", lesson).values()
+    assert sum(mark.points for mark in edited) == 0
+    deleted = checked(graded, "deleted_check", lesson)
+    assert [mark.points for mark in deleted.values()].count(None) <= 1
+    rest = list(deleted.values())[1:]
+    assert all(mark.points == mark.most for mark in rest)
+
+
+@both_lessons
+def test_written_answers_wait_for_a_person(graded, lesson):
+    names = {exercise.name for exercise in lesson.exercises}
+    (answer,) = [
+        mark
+        for name, mark in marks(graded, "right", lesson).items()
+        if name not in names
+    ]
+    assert answer.note == "to be read by a person"
+
+
+@both_lessons
+def test_feedback_shows_verdicts_with_descriptions_and_no_mistakes_of_others(
+    graded, lesson
+):
+    path = graded[0] / "feedback" / "mistake_1" / lesson.name / f"{lesson.name}.html"
+    page = path.read_text(encoding="utf-8")
+    name = lesson.exercises[0].mistakes[0].name
+    assert "You assumed:" in page and name.split("`")[0] in page
+    assert not re.search(r"<img(?![^>]*alt=)", page)
+    assert "No description has been provided" not in page
+
+
+def test_the_gradebook_has_every_student(graded):
+    with Gradebook(f"sqlite:///{graded[0] / 'gradebook.db'}") as book:
+        names = {student.id for student in book.students}
+    assert names >= set(students(LESSONS[0])) - GIVEN_UP
+
+
+def test_the_table_names_student_exercise_points_and_diagnosis(graded, capsys):
+    classroom.print_table(graded[1])
+    out = capsys.readouterr().out
+    assert re.search(
+        r"mistake_1 +00/holdout +\d\S* / 3 +the tail is a fair sample", out
+    )
+    assert re.search(r"cut_off +00 +- +not graded: the file is damaged", out)
+
+
+def test_an_empty_folder_is_told(tmp_path, capsys):
+    assert classroom.grade(tmp_path) == 1
+    assert "Nothing to grade: no notebook is in" in capsys.readouterr().out

@@ -1,0 +1,275 @@
+"""Every lesson as it stands: proved, covered, built, within its size."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from helpers.checks.keys import KEYS
+from helpers.lessons import build, keys, notebooks
+from helpers.lessons.answers import base_namespace, stub
+from helpers.lessons.paths import ROOT, SOLUTIONS
+from helpers.lessons.script import LessonError
+
+LESSONS = build.find()
+EXERCISES = [(lesson, exercise) for lesson in LESSONS for exercise in lesson.exercises]
+SEEDS = range(101, 121)
+bases = {}
+
+
+def base(lesson):
+    if lesson.name not in bases:
+        bases[lesson.name] = base_namespace(lesson)
+    return bases[lesson.name]
+
+
+def name_of(value):
+    return getattr(value, "name", None)
+
+
+@pytest.mark.parametrize(("lesson", "exercise"), EXERCISES, ids=name_of)
+def test_the_proof_holds_on_20_seeds(lesson, exercise):
+    assert keys.prove(lesson, exercise, base(lesson), SEEDS) == []
+
+
+# Coverage of the inventory
+
+WANTED = {f"A{n}" for n in range(1, 11)} | {f"B{n}" for n in range(1, 77)}
+IN_PROSE = {"A4", "A5", "A6", "A10"}  # need a network, Graphviz or another lesson
+
+
+def shown_rows(lesson):
+    """Rows that a cell shows with an output which nbval compares."""
+    built = notebooks.read(notebooks.paths(lesson)[0])
+    outputs = {cell.source: cell.get("outputs") for cell in built.cells}
+    return {
+        row
+        for cell in lesson.cells
+        if cell.role == "example" and outputs.get(cell.source)
+        for row in cell.rows
+    }
+
+
+def test_every_row_of_groups_a_and_b_is_shown_or_told():
+    told = {row for lesson in LESSONS for cell in lesson.cells for row in cell.rows}
+    shown = {row for lesson in LESSONS for row in shown_rows(lesson)}
+    assert told >= WANTED
+    assert WANTED - shown <= IN_PROSE
+
+
+# Size and form
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_cells_are_short(lesson):
+    long = [
+        f"line {cell.line}: {cell.source.count(chr(10)) + 1} lines"
+        for cell in lesson.cells
+        if cell.role in ("example", "varies") and cell.source.count("\n") >= 20
+    ]
+    wordy = [
+        f"line {cell.line}: {len(prose(cell).split())} words"
+        for cell in lesson.cells
+        if cell.markdown and len(prose(cell).split()) > 120
+    ]
+    assert long + wordy == []
+
+
+def prose(cell):
+    """A cell's text without its hints."""
+    return re.sub(r"<details>.*?</details>", "", cell.source, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_a_lesson_asks_one_written_question_and_ends_with_what_you_can_now(lesson):
+    assert [cell.role for cell in lesson.cells].count("answer") == 1
+    assert lesson.cells[-1].source.startswith("## You can now\n")
+
+
+def test_every_picture_has_a_description():
+    for lesson in LESSONS:
+        built = notebooks.paths(lesson)[0].read_text(encoding="utf-8")
+        images = re.findall(r"<img [^>]*>", built.replace('\\"', '"'))
+        assert images and all(re.search(r'alt="[^"]{20,}"', tag) for tag in images)
+
+
+# What is built
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_built_files_fit_their_script(lesson):
+    assert build.drift(lesson) == []
+
+
+def test_no_stray_files():
+    assert build.stray_files() == []
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_nothing_is_left_to_build(lesson):
+    assert build.is_built(lesson), f"run `course build {lesson.name}`"
+
+
+def test_nbgrader_makes_exactly_the_learners_notebooks(tmp_path):
+    for lesson in LESSONS:
+        command = [sys.executable, "-m", "nbgrader", "generate_assignment", lesson.name]
+        command += [f"--CourseDirectory.release_directory={tmp_path}/release"]
+        command += [f"--CourseDirectory.db_url=sqlite:///{tmp_path}/gradebook.db"]
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # for alembic
+        environment = {**os.environ, "PATH": path}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        released = tmp_path / "release" / lesson.name
+        assert [path.name for path in released.iterdir()] == [f"{lesson.name}.ipynb"]
+        made = (released / f"{lesson.name}.ipynb").read_bytes()
+        assert made == notebooks.paths(lesson)[1].read_bytes()
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_released_notebooks_hold_no_answers(lesson):
+    released = notebooks.paths(lesson)[1].read_text(encoding="utf-8")
+    assert "BEGIN SOLUTION" not in released and "### END" not in released
+    for exercise in lesson.exercises:
+        assert (
+            json.dumps(stub(exercise.answer.source))[1:-1].split("\\n")[0] in released
+        )
+        for mistake in exercise.mistakes:
+            assert mistake.name not in released
+    notebook = nbformat.reads(released, as_version=4)
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_built_files_name_no_machine(lesson):
+    for path in (*notebooks.paths(lesson), KEYS / f"{lesson.name}.json"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"/(root|home|Users|tmp|work)/", text), path
+
+
+# Drift is found and told
+
+
+@pytest.fixture
+def copy_of_lesson(tmp_path, monkeypatch):
+    """Lesson 00 in a folder of its own, where it may be damaged."""
+    for folder in ("solutions/00_warm_up", "notebooks/00_warm_up"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "helpers" / "keys").mkdir(parents=True)
+    shutil.copy(KEYS / "00_warm_up.json", tmp_path / "helpers" / "keys")
+    for module in (build, notebooks):
+        monkeypatch.setattr(module, "SOLUTIONS", tmp_path / "solutions")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "KEYS", tmp_path / "helpers" / "keys")
+    return build.find(["00"])[0]
+
+
+def edit(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def key_file(lesson):
+    return build.KEYS / f"{lesson.name}.json"
+
+
+def solution_file(lesson):
+    return notebooks.paths(lesson)[0]
+
+
+def learner_file(lesson):
+    return notebooks.paths(lesson)[1]
+
+
+VERSIONS = '"the version of every module", "value": {"list": ["'
+DAMAGE = {
+    "solution": (solution_file, "the habit", "the bit", "differs in cell"),
+    "learner": (learner_file, "loss of Keras", "loss of keras", "differs in cell"),
+    "points": (key_file, '"points": 3.0', '"points": 4.0', "the points of"),
+    "label": (key_file, '["one mean per', '["a mean per', "the promises of"),
+    "hint": (key_file, "Which axis is that?", "Which one?", "the hints of"),
+    "belief": (key_file, '"belief": "divide', '"belief": "multiply', "the mistakes of"),
+    "mistake": (key_file, '"data": [', '"data": [1', "the evidence of the mistake"),
+    "reference": (key_file, VERSIONS, VERSIONS + "9", "the reference's evidence of"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_drift_is_named_with_the_command_that_mends_it(copy_of_lesson, name):
+    where, old, new, words = DAMAGE[name]
+    edit(where(copy_of_lesson), old, new)
+    sentences = build.drift(copy_of_lesson)
+    sentence = sentences[0]
+    assert words in sentence
+    assert sentence.endswith("Mend it with `course build 00_warm_up`.")
+
+
+def test_a_missing_file_is_a_drift(copy_of_lesson):
+    notebooks.paths(copy_of_lesson)[1].unlink()
+    key_file(copy_of_lesson).unlink()
+    found = " ".join(build.drift(copy_of_lesson))
+    assert found.count("does not exist or is damaged") == 2
+
+
+def test_a_damaged_key_is_a_drift(copy_of_lesson):
+    key_file(copy_of_lesson).write_text("{", encoding="utf-8")
+    assert "does not exist or is damaged" in build.drift(copy_of_lesson)[0]
+    assert not build.is_built(copy_of_lesson)
+
+
+def test_keys_are_compared_as_numbers_not_as_text(copy_of_lesson):
+    path = key_file(copy_of_lesson)
+    key = json.loads(path.read_text(encoding="utf-8"))
+    record = key["exercises"][1]["seeds"]["1"][0]["value"]
+    record["data"] = [number * (1 + 1e-7) for number in record["data"]]
+    path.write_text(json.dumps(key), encoding="utf-8")
+    assert build.drift(copy_of_lesson) == []
+
+
+def test_a_stray_file_is_found(copy_of_lesson):
+    (build.SOLUTIONS / "00_warm_up" / "notes.txt").write_text("x")
+    (sentence,) = build.stray_files()
+    assert sentence == "solutions/00_warm_up/notes.txt belongs to no lesson; delete it."
+
+
+def test_an_unknown_lesson_is_told():
+    with pytest.raises(LessonError, match="There is no lesson `77`; there are 00_"):
+        build.find(["77"])
+
+
+def test_lessons_are_found_by_number_and_name():
+    assert [lesson.name for lesson in build.find(["00"])] == ["00_warm_up"]
+    assert build.find(["01_built_in_loops"])[0].path.parent.parent == SOLUTIONS
+
+
+def test_building_twice_changes_no_byte(copy_of_lesson):
+    before = [path.read_bytes() for path in notebooks.paths(copy_of_lesson)]
+    notebook = notebooks.solution_notebook(copy_of_lesson)
+    notebooks.execute(notebook, copy_of_lesson)
+    solution, learner = notebooks.paths(copy_of_lesson)
+    notebooks.write(notebook, solution)
+    notebooks.write(notebooks.learner_notebook(notebook), learner)
+    assert [path.read_bytes() for path in notebooks.paths(copy_of_lesson)] == before
+
+
+def test_a_wrong_check_cannot_be_built(tmp_path):
+    """A check that cannot tell a mistake from the reference fails its proof."""
+    source = (SOLUTIONS / "00_warm_up" / "00_warm_up.py").read_text(encoding="utf-8")
+    weak = source.replace("apply_standardiser(other, mean, std, eps=0.5)", "1.0")
+    assert weak != source
+    path = tmp_path / "00_warm_up.py"
+    path.write_text(weak, encoding="utf-8")
+    lesson = build.read(path)
+    exercise = next(e for e in lesson.exercises if e.name == "standardise")
+    failures = keys.prove(lesson, exercise, base(lesson), [1, 2])
+    assert any("new rows are scaled with their own" in text for text in failures)
