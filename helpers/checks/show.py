@@ -30,15 +30,21 @@ def show(verdict):
 def display_bundle(text, **formats):
     """Display `text` with richer formats beside it; print it outside IPython."""
     text, formats = _printable(text), {k: _printable(v) for k, v in formats.items()}
+    if in_notebook():
+        from IPython.display import display
+
+        display({"text/plain": text, **formats}, raw=True)
+    else:
+        print(text)
+
+
+def in_notebook():
+    """Whether rich output can be displayed: in Jupyter, Colab and IPython."""
     try:
         from IPython import get_ipython
-        from IPython.display import display
     except ImportError:
-        get_ipython = display = lambda *args, **kwargs: None
-    if get_ipython() is None:
-        print(text)
-    else:
-        display({"text/plain": text, **formats}, raw=True)
+        return False
+    return get_ipython() is not None
 
 
 def _printable(value):

@@ -15,7 +15,7 @@ OUTPUTS_DEPEND_ON = (
     "checks",
     "lessons",
     "data.py",
-    "plots.py",
+    "plots",
     "runtime.py",
     "watch.py",
 )

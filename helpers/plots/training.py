@@ -1,51 +1,8 @@
-"""One picture per function, each with a description made from its data.
-
-A picture is shown as an HTML image with alternative text, which nbconvert, nbgrader
-feedback and Colab keep; where there is only text, the description stands alone.
-Blue and orange go with different line styles and markers: colour is never the only
-sign. Importing this module changes no matplotlib setting.
-"""
-
-import base64
-import html
-import io
+"""Pictures of data, of training, and of what `fit` logs."""
 
 import numpy as np
 
-from helpers.checks.show import display_bundle
-
-BLUE, ORANGE, GREY = "#3366aa", "#ee7733", "#999999"
-STYLE = {
-    "figure.figsize": (5, 3),
-    "figure.dpi": 80,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-    "font.size": 9,
-}
-LINES = (
-    {"color": BLUE, "linestyle": "-", "marker": "o", "markersize": 3},
-    {"color": ORANGE, "linestyle": "--", "marker": "s", "markersize": 3},
-    {"color": GREY, "linestyle": ":", "marker": "^", "markersize": 3},
-)
-
-
-def _show(title, xlabel, ylabel, alt, draw, size=None):
-    """Draw on styled, labelled axes and show the picture with its description."""
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=size)
-        draw(axes)
-        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-        figure.tight_layout()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        plt.close(figure)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    image = f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{data}">'
-    display_bundle(alt, **{"text/html": image})
+from helpers.plots.base import BLUE, GREY, LINES, ORANGE, show_picture
 
 
 def images(x, y, title="The first images"):
@@ -66,7 +23,7 @@ def images(x, y, title="The first images"):
         axes.set_yticks([])
 
     alt = f"{count} images in a row, labelled {', '.join(labels)}."
-    _show(title, "label", "", alt, draw, (6, 1.4))
+    show_picture(title, "label", "", alt, draw, (6, 1.4))
 
 
 def curves(x, lines, title, xlabel, ylabel, log=False):
@@ -87,15 +44,16 @@ def curves(x, lines, title, xlabel, ylabel, log=False):
     told = "; ".join(
         f"{name} goes from {y[0]:.3g} to {y[-1]:.3g}" for name, y in lines.items()
     )
-    _show(title, xlabel, ylabel, f"{title}. {told}.", draw)
+    show_picture(title, xlabel, ylabel, f"{title}. {told}.", draw)
 
 
-def learning_curves(history, key="loss"):
+def learning_curves(history, key="loss", area=None):
     """Training and validation values per epoch, with the best validation epoch marked.
 
     Args:
         history: the `History` that `fit` returned, or its `history` dict.
         key: which value, for example "loss" or "accuracy".
+        area: an `Area` that the picture replaces; by default it is shown anew.
     """
     values = getattr(history, "history", history)
     train, val = values[key], values.get(f"val_{key}")
@@ -117,7 +75,7 @@ def learning_curves(history, key="loss"):
     if best is not None:
         alt += f"; validation {key} is best at epoch {best + 1}, {val[best]:.3f}"
         title = f"Validation {key} is best at epoch {best + 1}"
-    _show(title, "epoch", key, alt + ".", draw)
+    show_picture(title, "epoch", key, alt + ".", draw, area=area)
 
 
 def seen_rows(orders, title):
@@ -138,7 +96,7 @@ def seen_rows(orders, title):
         f"{len(table)} epochs of {table.shape[1]} rows; the order is "
         f"{'the same in every epoch' if same else 'different from epoch to epoch'}."
     )
-    _show(title, "place in the epoch", "epoch", alt, draw, (5, 1.8))
+    show_picture(title, "place in the epoch", "epoch", alt, draw, (5, 1.8))
 
 
 def split_classes(labels, train, title):
@@ -166,7 +124,7 @@ def split_classes(labels, train, title):
 
     parts = [sorted({int(c) for c in labels[part]}) for part in _halves(train)]
     alt = f"{title}. Training has the classes {parts[0]}, validation {parts[1]}."
-    _show(title, "row", "class", alt, draw, (6, 3))
+    show_picture(title, "row", "class", alt, draw, (6, 3))
 
 
 def _halves(train):
@@ -196,4 +154,4 @@ def running_loss(batch_losses, sizes, after):
         f"running mean ends at {running[-1]:.3f}, evaluate gives {after:.3f}."
     )
     title = "The logged loss is a mean over moving weights"
-    _show(title, "batch", "loss", alt, draw)
+    show_picture(title, "batch", "loss", alt, draw)
