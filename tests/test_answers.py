@@ -8,6 +8,7 @@ import json
 from collections import Counter
 
 import pytest
+from sample_class import in_other_style
 
 from helpers.checks.judge import judge
 from helpers.checks.keys import exercise_key
@@ -52,3 +53,10 @@ def test_right_ones_get_full_marks_and_wrong_ones_do_not(lesson, exercise):
         if answer["kind"] == "known":
             named[bool(found.diagnosis)] += 1
     assert named[True] >= LEAST_NAMED * sum(named.values())
+
+
+@pytest.mark.parametrize(
+    ("lesson", "exercise"), EXERCISES, ids=lambda found: found.name
+)
+def test_another_style_gets_full_marks(lesson, exercise):
+    assert verdict(lesson, exercise, in_other_style(lesson)[exercise.name]).solved

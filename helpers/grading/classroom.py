@@ -6,9 +6,12 @@ graded on its own, so that a damaged one stops nobody else.
 """
 
 import concurrent.futures
+import contextlib
+import multiprocessing
 import os
 import shutil
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,16 +80,41 @@ def grade_all(folder, found, jobs=None):
     for lesson in sorted({lesson for _, lesson in found}):
         _register(api, lesson)
     report = Report()
-    with concurrent.futures.ProcessPoolExecutor(jobs or os.cpu_count()) as pool:
-        work = {pool.submit(grade_one, folder, *item): item for item in found}
-        done = concurrent.futures.as_completed(work)
-        for job in tqdm(done, total=len(found), desc="grading"):
-            if job.result():
-                report.failures[work[job]] = job.result()
+    graded = _in_processes(folder, found, jobs or os.cpu_count())
+    for item, reason in tqdm(graded, total=len(found), desc="grading"):
+        if reason:
+            report.failures[item] = reason
     for student, lesson in found:
         if (student, lesson) not in report.failures:
             report.marks += marks(folder, student, lesson)
     return report
+
+
+def _in_processes(folder, found, jobs):
+    """Grade submissions in `jobs` processes; yields each with its failure or ""."""
+    left = list(found)
+    with contextlib.suppress(BrokenProcessPool), _pool(jobs) as pool:
+        work = {pool.submit(grade_one, folder, *item): item for item in found}
+        for job in concurrent.futures.as_completed(work):
+            reason = job.result()
+            left.remove(work[job])
+            yield work[job], reason
+    for item in left:  # a process was killed: one of these may be why
+        yield item, _grade_alone(folder, item)
+
+
+def _pool(jobs):
+    """Fresh processes: a fork would share this one's sockets and threads."""
+    fresh = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(jobs, mp_context=fresh)
+
+
+def _grade_alone(folder, item):
+    try:
+        with _pool(1) as pool:
+            return pool.submit(grade_one, folder, *item).result()
+    except BrokenProcessPool:
+        return "the process that graded it was killed; is there enough memory?"
 
 
 def class_config(folder):
