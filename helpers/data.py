@@ -111,6 +111,19 @@ def make_blobs(n, classes=3, features=2, spread=1.0, seed=0):
     return x.astype(np.float32), y.astype(np.int64)
 
 
+def make_rare(n, share=0.05, distance=1.5, seed=0):
+    """Return n points of a common class 0 and a rare class 1: x (n, 2), y (n,).
+
+    x is float32 and y int64; round(share * n) rows are of class 1, in random order.
+    Both classes are round clouds of standard deviation 1 that overlap; their centres
+    are `distance` apart, and the same for every seed.
+    """
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.arange(n) < round(share * n)).astype(np.int64)
+    x = rng.normal(0, 1, (n, 2)) + y[:, np.newaxis] * distance / np.sqrt(2)
+    return x.astype(np.float32), y
+
+
 def make_line(n, slope=2.0, intercept=-1.0, noise=0.1, seed=0):
     """Return n noisy points of a line: x (n, 1) in -1 to 1, and y (n, 1), float32.
 

@@ -15,13 +15,25 @@ from helpers.plots.training import (
     seen_rows,
     split_classes,
 )
+from helpers.plots.weighting import (
+    boundaries,
+    class_totals,
+    padded_batch,
+    precision_and_recall,
+    ways_to_divide,
+)
 
 __all__ = [
     "LiveCurves",
+    "boundaries",
+    "class_totals",
     "curves",
     "images",
     "learning_curves",
+    "padded_batch",
+    "precision_and_recall",
     "running_loss",
     "seen_rows",
     "split_classes",
+    "ways_to_divide",
 ]
