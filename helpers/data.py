@@ -135,6 +135,25 @@ def make_line(n, slope=2.0, intercept=-1.0, noise=0.1, seed=0):
     return x.astype(np.float32), y.astype(np.float32)
 
 
+def make_two_tower(n, steps=12, seed=0):
+    """Return n written digits with how the pen moved: dicts `x` and `y` of arrays.
+
+    x["img_input"] (n, 8, 8, 1): images of the digits 0 to 4; x["ts_input"] (n, steps,
+    3): speed, pressure and tilt of a made-up pen; y["score_output"] (n, 1): the seconds
+    it took, 2 to 10, which the speed tells; y["class_output"] (n,): the digit. All
+    float32, the digit int64.
+    """
+    rng = np.random.default_rng(seed)
+    (images, digits), _ = load_digits(flat=False)
+    rows = rng.choice(np.flatnonzero(digits < 5), n)
+    seconds = rng.uniform(2, 10, (n, 1))
+    pen = rng.normal(0, 0.3, (n, steps, 3))
+    pen[..., 0] += 10 / seconds
+    x = {"img_input": images[rows], "ts_input": pen.astype(np.float32)}
+    y = {"score_output": seconds.astype(np.float32), "class_output": digits[rows]}
+    return x, y
+
+
 def _scale(images, white, flat):
     x = images.astype(np.float32)
     x /= white  # in place: full MNIST takes 188 MB already

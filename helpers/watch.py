@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import warnings
 
 import keras
@@ -74,6 +75,59 @@ def recorder(**settings):
     return model
 
 
+def fit_log(rows, epochs=1, most=25, **settings):
+    """Let a `recorder()` fit, and tell what each epoch saw.
+
+    Args:
+        rows: what `fit` takes as `x`, with its labels inside.
+        most: int, after how many batches of training and validation it is stopped,
+            if it has no end.
+        settings: go to `fit`.
+
+    Returns:
+        `(epochs, text)`: for each epoch a list of batches, lists of row numbers; and
+        what the call came to, see `outcome`: how many epochs the history has.
+    """
+    model, starts, count = recorder(), [], iter(range(1, most))
+
+    def stop(batch, logs=None):
+        if next(count, None) is None:
+            raise RuntimeError(f"no end after {most} batches")
+
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: starts.append(len(model.trained)),
+        on_train_batch_end=stop,
+    )
+    note.on_test_batch_end = stop
+    callbacks = [note, *settings.pop("callbacks", [])]
+    settings = {"callbacks": callbacks, "shuffle": False, "verbose": 0, **settings}
+    text = outcome(lambda: len(model.fit(rows, epochs=epochs, **settings).epoch))
+    ends = [*starts[1:], len(model.trained)]
+    spans = zip(starts, ends, strict=False)
+    return [[b.tolist() for b in model.trained[i:j]] for i, j in spans], text
+
+
+def measure(loss, y_true, y_pred, weights=None, batch_size=32, **settings):
+    """What `evaluate` reports for predictions that you choose.
+
+    The model behind it returns its input, so only the comparison is left to do.
+
+    Args:
+        loss: as for `compile`.
+        y_true, y_pred: arrays (n, ...), targets and predictions.
+        weights: array (n,), the `sample_weight`.
+        settings: for `compile`, for example `metrics`.
+
+    Returns:
+        A dict from "loss" and the names of the metrics to their values.
+    """
+    width = np.shape(y_pred)[1:]
+    model = keras.Sequential([keras.Input(width), keras.layers.Identity()])
+    model.compile("sgd", loss, run_eagerly=True, **settings)
+    rows = {"x": y_pred, "y": y_true, "sample_weight": weights}
+    return model.evaluate(**rows, batch_size=batch_size, return_dict=True, verbose=0)
+
+
 def outcome(action):
     """What a call comes to, in one line: its value with a warning, or its error.
 
@@ -95,7 +149,10 @@ def outcome(action):
 
 
 def _first_line(message):
-    lines = str(message).strip().strip('"').splitlines() or [""]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(message))  # without colours
+    lines = text.strip().strip('"').splitlines() or [""]
+    if lines[0].startswith("Exception encountered when calling"):
+        lines = [line for line in lines[1:] if line.strip()] or lines  # the reason
     return lines[0] if len(lines[0]) <= 72 else lines[0][:69] + "..."
 
 

@@ -6,7 +6,32 @@ Blue and orange go with different line styles and markers: colour is never the o
 sign. Importing this package changes no matplotlib setting.
 """
 
-from helpers.plots.live import LiveCurves
+from helpers.plots.live import (
+    LiveCurves,
+)
+from helpers.plots.losses import (
+    batches_and_epoch,
+    by_batch_size,
+    loss_shapes,
+    lowest_points,
+    paired_bars,
+)
+from helpers.plots.outputs import (
+    LiveParts,
+    drawing,
+    loss_parts,
+    parts_and_total,
+    two_inputs,
+    weight_changes,
+    weight_order,
+)
+from helpers.plots.pipelines import (
+    class_counts,
+    epochs_seen,
+    reach,
+    timeline,
+    windows_over,
+)
 from helpers.plots.training import (
     curves,
     images,
@@ -25,15 +50,32 @@ from helpers.plots.weighting import (
 
 __all__ = [
     "LiveCurves",
+    "LiveParts",
+    "batches_and_epoch",
     "boundaries",
+    "by_batch_size",
+    "class_counts",
     "class_totals",
     "curves",
+    "drawing",
+    "epochs_seen",
     "images",
     "learning_curves",
+    "loss_parts",
+    "loss_shapes",
+    "lowest_points",
     "padded_batch",
+    "paired_bars",
+    "parts_and_total",
     "precision_and_recall",
+    "reach",
     "running_loss",
     "seen_rows",
     "split_classes",
+    "timeline",
+    "two_inputs",
     "ways_to_divide",
+    "weight_changes",
+    "weight_order",
+    "windows_over",
 ]
