@@ -6,6 +6,7 @@ Run as `python tests/sample_class.py FOLDER`: writes `FOLDER/submitted/...`.
 import copy
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -52,9 +53,14 @@ def right(lesson):
     return fill(lesson, {**chosen, **written})
 
 
+def style_path(lesson):
+    """Where answers in another style stand."""
+    return OTHER_STYLE / f"{lesson.name}.py"
+
+
 def in_other_style(lesson):
     """Right answers that are written differently, by exercise."""
-    script = (OTHER_STYLE / f"{lesson.name}.py").read_text(encoding="utf-8")
+    script = style_path(lesson).read_text(encoding="utf-8")
     parts = script.split("# %% ")[1:]
     return {part.split("\n")[0]: part.split("\n", 1)[1].strip() for part in parts}
 
@@ -102,18 +108,18 @@ def edited_check(lesson):
 
 
 def students(lesson):
-    """Name of a student -> notebook, or text where it is no notebook any more."""
+    """Name of a student -> function that makes the notebook, or text if damaged."""
     most = max(len(exercise.mistakes) for exercise in lesson.exercises)
     return {
-        "right": right(lesson),
-        "other_style": other_style(lesson),
-        **{f"mistake_{k + 1}": with_mistake(lesson, k) for k in range(most)},
-        "half_finished": half_finished(lesson),
-        "untouched": released(lesson),
-        "copied_check": copied_check(lesson),
-        "deleted_check": deleted_check(lesson),
-        "edited_check": edited_check(lesson),
-        "cut_off": nbformat.writes(right(lesson))[:5000],
+        "right": right,
+        "other_style": other_style,
+        **{f"mistake_{k + 1}": partial(with_mistake, number=k) for k in range(most)},
+        "half_finished": half_finished,
+        "untouched": released,
+        "copied_check": copied_check,
+        "deleted_check": deleted_check,
+        "edited_check": edited_check,
+        "cut_off": lambda lesson: nbformat.writes(right(lesson))[:5000],
     }
 
 
@@ -127,9 +133,10 @@ def write_class(folder, lessons, few=()):
     submitted = Path(folder) / "submitted"
     shutil.rmtree(submitted, ignore_errors=True)
     for lesson in lessons:
-        for student, notebook in students(lesson).items():
+        for student, make in students(lesson).items():
             if few and lesson is not lessons[0] and student not in few:
                 continue
+            notebook = make(lesson)
             text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
             path = submitted / student / lesson.name / f"{lesson.name}.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -50,15 +50,12 @@ def _boxes(axes, top, batches, limits):
     left = 0
     for batch in batches:
         for place, number in enumerate(batch):
-            shade = 0.75 * (number - low) / ((high - low) or 1)
+            shade = 0.5 * (number - low) / ((high - low) or 1)
             cell = Rectangle((left + place, top + 0.08), 1, 0.84)
             cell.set(facecolor=BLUE, alpha=shade, linewidth=0)
             axes.add_patch(cell)
-            ink = "white" if shade > 0.45 else "black"
             middle = left + place + 0.5, top + 0.52
-            axes.text(
-                *middle, _text(number), color=ink, ha="center", va="center", fontsize=8
-            )
+            axes.text(*middle, _text(number), ha="center", va="center", fontsize=8)
         if batch:
             box = Rectangle((left + 0.04, top + 0.08), len(batch) - 0.08, 0.84)
             box.set(fill=False, edgecolor="black", linewidth=1)

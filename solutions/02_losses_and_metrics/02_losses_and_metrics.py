@@ -501,7 +501,8 @@ print("compiled?     ", load(path, compile=False).compiled)
 #
 # Write the class `SmoothL1`, the absolute error with a rounded tip. An error of size
 # `a` costs `a² / (2 delta)` up to `delta`, and `a - delta / 2` beyond (Keras' Huber is
-# `delta` times this). The loss of a row is the mean over its numbers.
+# `delta` times this). The loss of a row is the mean over its numbers: `call` returns
+# `(n,)`.
 #
 # - `SmoothL1(delta=1.0)` also takes `reduction` and `name` as every Keras loss does.
 # - Targets `(n,)` with predictions `(n, 1)` are compared row by row.
@@ -764,6 +765,43 @@ class SmoothL1(keras.losses.Loss):
         size = ops.abs(ops.reshape(y_true, ops.shape(y_pred)) - y_pred)
         square = size**2 / (2 * self.delta)
         return ops.mean(ops.where(size <= self.delta, square, size), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "delta": self.delta}
+
+
+# %% mistake: a setting may be ignored at first
+"""You never use `delta`: the border stays at 1 whatever the caller asks for. Use
+`self.delta` in `call`."""
+
+
+class SmoothL1(keras.losses.Loss):
+    def __init__(self, delta=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.delta = delta
+
+    def call(self, y_true, y_pred):
+        size = ops.abs(ops.reshape(y_true, ops.shape(y_pred)) - y_pred)
+        return ops.mean(ops.where(size <= 1, size**2 / 2, size - 1 / 2), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "delta": self.delta}
+
+
+# %% mistake: `**kwargs` are for show
+"""You accept `reduction` and `name` but do not hand them on, so every loss has the
+default reduction. Write `super().__init__(**kwargs)`."""
+
+
+class SmoothL1(keras.losses.Loss):
+    def __init__(self, delta=1.0, **kwargs):
+        super().__init__()
+        self.delta = delta
+
+    def call(self, y_true, y_pred):
+        size = ops.abs(ops.reshape(y_true, ops.shape(y_pred)) - y_pred)
+        square, line = size**2 / (2 * self.delta), size - self.delta / 2
+        return ops.mean(ops.where(size <= self.delta, square, line), axis=-1)
 
     def get_config(self):
         return {**super().get_config(), "delta": self.delta}
@@ -1847,14 +1885,35 @@ class PerClassTP(keras.metrics.Metric):
 
 
 # %% mistake: `add_weight` starts at 0 by itself
-"""`add_weight` has no default initializer, and its first argument is the shape, not the
-name. Write `add_weight(name="hits", shape=(k,), initializer="zeros")`."""
+"""`add_weight` has no default initializer. Write `add_weight(name="hits", shape=(k,),
+initializer="zeros")`."""
 
 
 class PerClassTP(keras.metrics.Metric):
     def __init__(self, num_classes, **kwargs):
         super().__init__(**kwargs)
         self.hits = self.add_weight(name="hits", shape=(num_classes,))
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        hit = ops.cast(ops.equal(labels, best), "float32")
+        table = ops.one_hot(labels, self.hits.shape[0])
+        self.hits.assign_add(ops.sum(hit[:, None] * table, axis=0))
+
+    def result(self):
+        return self.hits
+
+
+# %% mistake: the first argument of add_weight is the name
+"""The first argument of `add_weight` is the shape today; in older code it was the name.
+Name all of them: `add_weight(name="hits", shape=(k,), initializer="zeros")`."""
+
+
+class PerClassTP(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.hits = self.add_weight("hits", shape=(num_classes,), initializer="zeros")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
@@ -2769,7 +2828,7 @@ def evidence(build_endpoint, rng):
 
     def added(part):
         train_model({name: values[part] for name, values in rows.items()})
-        return float(sum(train_model.losses))
+        return [float(ops.sum(loss)) for loss in train_model.losses]
 
     def probabilities():
         return np.asarray(infer_model(x))
@@ -2859,7 +2918,7 @@ Add the mean."""
 def build_endpoint(d, k):
     class LogisticEndpoint(keras.layers.Layer):
         def call(self, targets, logits):
-            bce = keras.losses.binary_crossentropy(targets, logits, from_logits=True)
+            bce = ops.binary_crossentropy(targets, logits, from_logits=True)
             self.add_loss(ops.sum(bce))
             return ops.sigmoid(logits)
 

@@ -208,7 +208,7 @@ plots.reach(orders, "A small buffer leaves sorted rows sorted")
 # %%
 # rows: D7
 firsts = {name: y_sorted[order[:32]] for name, order in orders.items()}
-plots.class_counts(firsts, "Classes in the first batch of 32")
+plots.class_counts(firsts, "With a small buffer, the first batch holds one class")
 
 # %% [markdown]
 # Habit: `shuffle(len(x))`, before `batch`. After `batch`, it moves whole batches.
@@ -281,24 +281,24 @@ def make_train_ds(x, y, batch_size, seed):
 
 # %% check: make_train_ds, 4 points
 def evidence(make_train_ds, rng):
-    batch_size = int(rng.integers(96, 108))
-    n = 12 * batch_size + int(rng.integers(5, 80))
+    batch_size = int(rng.integers(270, 300))
+    n = 4 * batch_size + int(rng.integers(60, 200))
     seed, keys = int(rng.integers(1000)), rng.permutation(30_000)[:n]
     types = str(rng.choice(["int32", "float64"])), str(rng.choice(["int32", "int64"]))
     x = np.stack([keys, keys % 7], axis=1).astype(types[0])
     y = (keys // 10).astype(types[1])
     place = {int(key): number for number, key in enumerate(keys)}
 
-    def epochs(seed, count):
+    def epochs(seed, count, most):
         batches = make_train_ds(x.copy(), y.copy(), batch_size, seed)
-        most = 2 * n // batch_size
-        return batches, [list(batches.take(most)) for _ in range(count)]
+        capped = batches.take(most)  # it may be endless
+        return batches, [list(capped) for _ in range(count)]
 
     def order(epoch):
         rows = [np.reshape(part, (-1, 2)) for part, _ in epoch]
         return np.concatenate(rows)[:, 0].astype(int).tolist()
 
-    batches, seen = epochs(seed, 3)
+    batches, seen = epochs(seed, 3, most=9)
     orders = [order(epoch) for epoch in seen]
     given = {"rows": n, "batch_size": batch_size, "seed": seed, "types": types}
     yield "how many rows each epoch sees", [len(set(o)) for o in orders], given
@@ -317,9 +317,9 @@ def evidence(make_train_ds, rng):
     yield "neighbours do not stay together", apart, given
     early = max(place.get(key, 0) - i for o in orders for i, key in enumerate(o))
     yield "rows come from far behind, too", EqualOrNot(early > 1030, True), given
-    same = [order(epoch)[:20] for epoch in epochs(seed, 2)[1]]
+    same = [order(epoch)[:20] for epoch in epochs(seed, 2, most=1)[1]]
     yield "the same seed, the same orders", EqualOrNot([first, second], same), given
-    other = order(epochs(seed + 1, 1)[1][0])[:20]
+    other = order(epochs(seed + 1, 1, most=1)[1][0])[:20]
     yield "another seed, another order", EqualOrNot(first, other), given
 
 
@@ -528,10 +528,16 @@ def evidence(split_ds, rng):
     train, val = split_ds(ds, n_val)
 
     def read(part):
-        rows = [[*np.ravel(x), *np.ravel(y)] for x, y in part.take(2 * n)]
-        return np.array(rows, "float64").reshape(len(rows), -1)
+        """All rows of one pass, each with its label; `part` may be endless."""
+        (x, y), *_ = part
+        return np.column_stack(
+            [np.reshape(x, (len(x), -1)), np.reshape(y, (len(y), -1))]
+        )
 
-    held, used = zip(*[(read(val), read(train)) for _ in range(3)], strict=True)
+    train_pass, val_pass = (part.take(2 * n).batch(2 * n) for part in (train, val))
+    held, used = zip(
+        *[(read(val_pass), read(train_pass)) for _ in range(3)], strict=True
+    )
     given = {"rows": n, "n_val": n_val}
     yield "rows held out in each pass", [len(rows) for rows in held], given
     yield "rows to train on in each pass", [len(rows) for rows in used], given
@@ -637,10 +643,10 @@ pipelines = {
 plots.epochs_seen(pipelines, "steps_per_epoch goes on, take begins again")
 
 # %% [markdown]
-# The second group is the surprise: the third epoch has **one** batch, then the data is
-# used up; the fourth begins again. Keras warns once, and the history still has 4 entries
-# (the numbers below). An endless Dataset **needs** `steps_per_epoch`: without, the first
-# epoch never ends (`fit_log` stops it after 25 batches).
+# The second group is the surprise: the third epoch has **one** batch, then the data
+# is used up; the fourth begins again. Keras warns once; the history still has four
+# entries (the 4 below). An endless Dataset **needs** `steps_per_epoch`: without it the
+# first epoch never ends (`fit_log` stops it after 25 batches).
 #
 # The warning can be a false alarm, too. After `filter`, or with a generator, nobody
 # knows how many batches there are. If you do, say so: `assert_cardinality`.
@@ -1141,7 +1147,7 @@ def gen_to_ds(make_rows, d, n, batch_size):
 # %% check: gen_to_ds, 4 points
 def evidence(gen_to_ds, rng):
     d, batch_size = int(rng.integers(2, 6)), int(rng.integers(3, 6))
-    n = 2 * batch_size + int(rng.integers(1, batch_size))
+    n = batch_size + int(rng.integers(1, batch_size))
     x, y = rng.normal(size=(n, d)), rng.integers(0, 100, n)
     drawn = []
 
@@ -1154,18 +1160,16 @@ def evidence(gen_to_ds, rng):
     batches = gen_to_ds(make_rows, d, n, batch_size)
     yield "rows read before anybody iterates", len(drawn), given
     yield "the number of batches is known", lambda: len(batches), given
-    spec = [part for part in batches.element_spec]
-    shapes = lambda: [str(part.shape) for part in spec]  # noqa: E731
+    shapes = lambda: [str(part.shape) for part in batches.element_spec]  # noqa: E731
     yield "shapes in element_spec", shapes, given
-    epochs = [list(batches.take(n)) for _ in range(3)]
-    sizes = [[len(part) for _, part in epoch] for epoch in epochs]
-    yield "sizes of the batches in three epochs", sizes, given
-    for name, epoch in {"first": epochs[0], "third": epochs[2]}.items():
-        rows = [np.asarray(part) for part, _ in epoch]
-        yield f"inputs of the {name} epoch", rows, given
-        labels = [np.asarray(part) for _, part in epoch]
-        yield f"labels of the {name} epoch", labels, given
-    types = [np.asarray(part).dtype.name for part in epochs[0][0]]
+    capped = batches.take(n)
+    epochs = {"first": list(capped), "second": list(capped)}
+    sizes = [[len(part) for _, part in epoch] for epoch in epochs.values()]
+    yield "sizes of the batches in two epochs", sizes, given
+    for name, epoch in epochs.items():
+        yield f"inputs of the {name} epoch", [np.asarray(x) for x, _ in epoch], given
+        yield f"labels of the {name} epoch", [np.asarray(y) for _, y in epoch], given
+    types = [np.asarray(part).dtype.name for part in epochs["first"][0]]
     yield "types of inputs and labels", types, given
 
 
@@ -1297,6 +1301,7 @@ def schedule(ahead, batches=6, prepare=6, train=4):
 names = {"no prefetch": 0, "prefetch(1)": 1}
 plan = {name: schedule(ahead) for name, ahead in names.items()}
 plots.timeline(plan, "With prefetch, preparing hides behind training")
+print("the same rows:", *tf.data.Dataset.range(6).prefetch(2).as_numpy_iterator())
 
 # %% [markdown]
 # Now the slower of the two sets the pace, not their sum. `prefetch` changes no value
@@ -1312,7 +1317,7 @@ plots.timeline(plan, "With prefetch, preparing hides behind training")
 # of six rows.
 
 # %%
-# rows: D40, D41, D38
+# rows: D40, D41
 six, calls = tf.data.Dataset.range(6), []
 
 
@@ -1331,9 +1336,8 @@ kept, partly = rows.cache(), rows.cache()
 print("no cache:           ", *counted(rows, rows, rows))
 print("cache after map:    ", *counted(kept, kept, kept))
 print("cache, read in part:", *counted(partly.take(3), partly, partly))
-print("prefetch:           ", *counted(rows.prefetch(2)))
 drawn = {float(x) for x in six.map(lambda x: costly(np.random.normal()))}
-print("in map, no wrapper: ", len(drawn), "number for", len(six), "rows")
+print("in map, no wrapper: ", len(drawn), "number for six rows")
 
 # %% [markdown]
 # So Python code in `map` runs once, not per row: a counter stays at 1, a `print` prints
@@ -1463,7 +1467,9 @@ def evidence(augmenting_ds, rng):
     n = 2 * batch_size + int(rng.integers(1, batch_size))
     keys, y = rng.permutation(100)[:n], rng.integers(0, 10, n)
     x = np.repeat(keys[:, None], d, axis=1).astype("float32")
-    sigma, shift = round(float(rng.uniform(0.3, 0.7)), 2), int(rng.integers(1, 9))
+    # 1 / sqrt(sigma) is a whole number of tenths: nothing is rounded now up, now down
+    sigma = float(rng.choice([0.35, 0.39, 0.44, 0.51, 0.59]))
+    shift = int(rng.integers(1, 9))
     calls = []
 
     def costly(row):
@@ -1475,28 +1481,26 @@ def evidence(augmenting_ds, rng):
 
     keras.utils.set_random_seed(int(rng.integers(1000)))
     batches = augmenting_ds(x.copy(), y.copy(), prepare, sigma, batch_size)
-    epochs = [list(batches.take(2 * n)) for _ in range(3)]
+    count = 2 * -(-n // batch_size)
+    twice, once = list(batches.repeat(2).take(count)), list(batches.take(count))
     given = {"rows": n, "batch_size": batch_size, "sigma": sigma}
-    yield "how often prepare ran in three epochs", len(calls), given
-    sizes = [[len(part) for _, part in epoch] for epoch in epochs]
-    yield "sizes of the batches in each epoch", sizes, given
-    labels = [np.concatenate([part for _, part in epoch]) for epoch in epochs]
-    yield "labels of each epoch", labels, given
-    seen = [np.concatenate([part for part, _ in epoch]) for epoch in epochs]
-    means = [np.round(rows.mean(axis=1)) for rows in seen]
-    yield "rounded means of the rows, as of the prepared rows", means, given
-    noise = [rows - rows.mean(axis=1, keepdims=True).round() for rows in seen]
-    spread = [sigma * np.round(part.std() / sigma, 1) for part in noise]
+    yield "how often prepare ran, in three epochs", len(calls), given
+    sizes = [[len(part) for _, part in epochs] for epochs in (twice, once)]
+    yield "sizes of the batches, in two epochs and in one", sizes, given
+    labels = [np.concatenate([part for _, part in e]) for e in (twice, once)]
+    yield "labels, in two epochs and in one", labels, given
+    seen = np.concatenate([part for part, _ in twice + once])
+    means = seen.mean(axis=1, keepdims=True).round()
+    yield "rounded means of the rows, as of the prepared rows", means.ravel(), given
+    noise = seen - means
+    spread = sigma * np.round(noise.std() / sigma, 1)
     yield "standard deviation of the noise, to a tenth of sigma", spread, given
-    corner = [part[:2, :4] for part in noise]
-    new = EqualOrNot(corner[:1] * 2, corner[1:])
-    yield "other noise in the second and third epoch", new, given
-    twice = np.concatenate([part for part, _ in batches.repeat(2).take(4 * n)])
-    again = EqualOrNot(twice[:2, :4], twice[n : n + 2, :4])
-    yield "other noise when the Dataset is repeated", again, given
-    rows = EqualOrNot(*np.diff(noise[0][:2, :9]))
-    yield "each row has noise of its own", rows, given
-    places = EqualOrNot(noise[0][0, :9], noise[0][0, 9:18])
+    first, repeated, started = (noise[k * n : k * n + 2, :9] for k in range(3))
+    again = EqualOrNot(first, started)
+    yield "other noise when an epoch starts the Dataset again", again, given
+    yield "other noise when the Dataset is repeated", EqualOrNot(first, repeated), given
+    yield "each row has noise of its own", EqualOrNot(*np.diff(first)), given
+    places = EqualOrNot(noise[0, :9], noise[0, 9:18])
     yield "each place has noise of its own", places, given
 
 
@@ -2157,16 +2161,16 @@ def windows(series, length, horizon, batch_size):
 def evidence(windows, rng):
     length, horizon = int(rng.integers(3, 6)), int(rng.integers(2, 5))
     batch_size = int(rng.integers(4, 7))
-    count = 2 * batch_size + 1
+    count = batch_size + 1
     series = rng.permutation(500)[: count + length - 1 + horizon]
     series = series.astype(str(rng.choice(["int64", "float64"])))
     given = {"length": length, "horizon": horizon, "batch_size": batch_size}
     given = {**given, "numbers": len(series)}
 
-    def read(*settings):
-        return list(windows(series.copy(), *settings, batch_size).take(2 * len(series)))
+    def read(length, horizon, most):
+        return list(windows(series.copy(), length, horizon, batch_size).take(most))
 
-    batches = read(length, horizon)
+    batches = read(length, horizon, len(series))
     sizes = [len(np.atleast_1d(y)) for _, y in batches]
     yield "sizes of the batches", sizes, given
     x, y = (
@@ -2176,7 +2180,7 @@ def evidence(windows, rng):
     yield "what they predict", lambda: np.concatenate(y), given
     yield "types", [x[0].dtype.name, y[0].dtype.name], given
     following = {**given, "length": length + 1, "horizon": 1}
-    next_x, next_y = read(length + 1, 1)[0]
+    next_x, next_y = read(length + 1, 1, 1)[0]
     both = [np.asarray(next_x), np.asarray(next_y)]
     yield "first batch of a longer window, horizon 1", both, following
 
