@@ -542,16 +542,16 @@ class SmoothL1(keras.losses.Loss):
         self.delta = delta
         ### END SOLUTION
 
-    ### BEGIN SOLUTION
     def call(self, y_true, y_pred):
+        """One value per row."""
+        ### BEGIN SOLUTION
         size = ops.abs(ops.reshape(y_true, ops.shape(y_pred)) - y_pred)
         square, line = size**2 / (2 * self.delta), size - self.delta / 2
         return ops.mean(ops.where(size <= self.delta, square, line), axis=-1)
 
     def get_config(self):
         return {**super().get_config(), "delta": self.delta}
-
-    ### END SOLUTION
+        ### END SOLUTION
 
 
 # %% check: SmoothL1, 4 points
@@ -2366,9 +2366,9 @@ def entries(layer):
 
 quiet = Quiet()
 print("before any call:    ", entries(quiet))
-for x in (arrival, arrival[:1], arrival[:2]):
+for x in (arrival, arrival[:2], arrival[:3]):
     quiet(x)
-    print(f"after {len(x)} rows:       ", entries(quiet))
+    print(f"a call with {len(x)} rows: ", entries(quiet))
 column = keras.Input((1,))
 twice = keras.Model(column, quiet(quiet(column)))
 twice(arrival)
@@ -2382,9 +2382,9 @@ print("kernel_regularizer: ", entries(dense), "without any call")
 # is lost). A layer that is used twice adds twice. Penalties on weights need no input,
 # so they are there before any call.
 #
-# Now look at 5, 1 and 2.2 for 4, 1 and 2 rows. The penalty is a **sum over the
-# batch**, the loss of `compile` a mean. What happens with larger batches? Keras' own
-# regularizer stands beside it.
+# Now look at the calls with 4, 2 and 3 rows: 5, 2.2 and 2.9. The penalty is a **sum
+# over the batch**, the loss of `compile` a mean. What happens with larger batches?
+# Keras' own regularizer stands beside it.
 
 # %%
 # rows: C25, C26
@@ -2404,9 +2404,9 @@ plots.by_batch_size(sizes, lines, "A summed penalty grows with the batch", "pena
 
 # %% [markdown]
 # With the sum, doubling the batch size doubles the price of the same activations,
-# while the data loss stays. Keras' `activity_regularizer` divides by the number of
-# rows. Habit: a penalty is a mean, at least over the rows. (A vector that you add is
-# summed, too.)
+# while the data loss stays. Mind the version: `activity_regularizer` divides by the
+# number of rows in Keras 3.15; in 3.13, which Colab has, it is a sum as well. Habit:
+# write the penalty yourself, as a mean. (A vector that you add is summed.)
 #
 # To **watch** a quantity inside a layer, give the layer a metric: create it in
 # `__init__`, update it in `call`. Keras finds it, resets it each epoch and logs it, for
@@ -2493,7 +2493,7 @@ def evidence(SparsityLayer, rng):
         layer = SparsityLayer(rate)
         layer(x)
         layer(rows)
-        return [ops.convert_to_numpy(ops.sum(loss)) for loss in layer.losses]
+        return sum(float(ops.sum(loss)) for loss in layer.losses)
 
     def slope():
         layer, rows = SparsityLayer(rate), tf.constant(x)
@@ -2654,20 +2654,21 @@ class SparsityLayer(keras.layers.Layer):
         return x
 
 
-# %% mistake: add_loss and a regularizer make it safe
-"""You state the penalty twice, by `add_loss` and by `activity_regularizer`. Both are
-added to the loss. Choose one."""
+# %% mistake: training and evaluation need a loss each
+"""You add the penalty twice. What `add_loss` got counts in training and in `evaluate`;
+once is enough."""
 
 
 class SparsityLayer(keras.layers.Layer):
     def __init__(self, rate, **kwargs):
-        super().__init__(activity_regularizer=keras.regularizers.L1(rate), **kwargs)
+        super().__init__(**kwargs)
         self.rate = rate
         self.activity = keras.metrics.Mean(name="activity")
 
     def call(self, x):
         size = ops.mean(ops.abs(x), axis=-1)
-        self.add_loss(self.rate * ops.mean(size))
+        self.add_loss(self.rate * ops.mean(size))  # for training
+        self.add_loss(self.rate * ops.mean(size))  # for evaluation
         self.activity.update_state(size)
         return x
 
@@ -2766,7 +2767,7 @@ plots.curves(range(30), lines, title, "step", "loss")
 # returns `(train_model, infer_model)`, both without `compile`.
 #
 # - `train_model` takes a dict, `{"inputs": (n, d), "targets": (n, k)}`; it adds its
-# loss   itself: the binary cross-entropy, averaged over all numbers of the batch. It is
+#   loss itself: the binary cross-entropy, averaged over all numbers of the batch. It is
 #   compiled without a loss and fitted without `y`.
 # - `infer_model` takes the inputs `(n, d)` alone.
 # - Both return the probabilities `(n, k)`, from one shared `Dense(k)` layer, which is
@@ -2882,7 +2883,8 @@ def build_endpoint(d, k):
     targets = keras.Input((k,), name="targets")
     logits = keras.layers.Dense(k)(inputs)
     probabilities = keras.layers.Activation("sigmoid")(logits)
-    train_model = keras.Model({"inputs": inputs, "targets": targets}, probabilities)
+    both, outputs = {"inputs": inputs, "targets": targets}, probabilities + 0 * targets
+    train_model = keras.Model(both, outputs)
     train_model.add_loss(
         ops.mean(ops.binary_crossentropy(targets, logits, from_logits=True))
     )

@@ -341,11 +341,11 @@ balanced = len(labels) / (2 * count)
 print("balanced:", balanced.round(3), "mean weight of a row:", balanced[labels].mean())
 print("10 and 20 rows, {0: 1, 1: 0.5}:", np.array([1, 0.5]) * [10, 20])
 weights = {"rows": np.ones(100), "balanced": balanced[labels]}
-weights["the wrong way round"] = count[labels] / 50
+weights["upside down"] = count[labels] / 50
 plots.class_totals(labels, weights, "Total weight of each class")
 
 # %% [markdown]
-# The right-hand picture is the most expensive slip here: weights that *follow* the
+# "Upside down" is the most expensive slip here: weights that *follow* the
 # frequency turn 90 : 10 into 81 : 1 (scaled here to 162 : 2), and the rare class is
 # all but gone. Nothing warns you. Habit: print the total weight of each class.
 
@@ -951,13 +951,13 @@ def evidence(fit_weighted, rng):
         y[::2] = rng.integers(0, 3, len(y[::2]))  # half of the answers are right
         return x, y, rng.uniform(0.2, 3, n).astype("float32")
 
-    train, val = rows(20), rows(36)
+    train, val = rows(20), rows(26)
     model = Eager([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
     model.set_weights([kernel, bias])
     optimizer = keras.optimizers.SGD(rate)
     history = fit_weighted(model, optimizer, train, val, dict(class_weight), epochs)
     logs = getattr(history, "history", history)
-    given = {"rows": [20, 36], "class_weight": class_weight, "epochs": epochs}
+    given = {"rows": [20, 26], "class_weight": class_weight, "epochs": epochs}
     for key in ("loss", "accuracy", "weighted_accuracy"):
         yield f"training: {key}", lambda key=key: logs[key], given
         yield f"validation: {key}", lambda key=key: logs[f"val_{key}"], given

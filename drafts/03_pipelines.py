@@ -163,8 +163,8 @@ print("validation_split:", outcome(lambda: fit(rows.batch(4), validation_split=0
 # %% [markdown]
 # The elements must be `x`, `(x,)`, `(x, y)` or `(x, y, weights)`. What counts is the
 # **place in the tuple**, not a name: the names of a namedtuple are ignored,
-# and a dict is taken as inputs only. The layer below adds half a unit per row to each
-# loss, whatever the labels are.
+# and a dict is taken as inputs only. (The layer below adds the mean of its inputs to
+# the loss, here 1.5, so that there is a loss without labels, too.)
 
 # %%
 # rows: D20, D21, D22
@@ -544,8 +544,10 @@ def evidence(split_ds, rng):
     common = np.intersect1d(np.concatenate(held)[:, 0], np.concatenate(used)[:, 0])
     none = EqualOrNot(len(common), 0)
     yield "no row is in both parts, over three passes", none, given
-    both = AnyOrder(np.concatenate([held[0], used[0]]))
-    yield "together they are all rows with their labels", both, given
+    both = np.concatenate([held[0], used[0]])
+    rows = np.column_stack([x, keys * 3])
+    whole = EqualOrNot(both[both[:, 0].argsort()], rows[rows[:, 0].argsort()])
+    yield "together they are all rows with their labels", whole, given
     yield "the second pass holds out the same rows", EqualOrNot(*held[:2]), given
     yield "the third pass holds out the same rows", EqualOrNot(*held[1:]), given
     yield "both lengths are known", lambda: [len(train), len(val)], given
@@ -555,20 +557,11 @@ check("03/split_ds", evidence)
 
 # %% mistake: take and skip split a shuffled Dataset
 """Each pass over `ds` draws a new order, so `take` and `skip` cut other rows each time:
-validation rows end up in training. Read `ds` once, and split what you have read."""
+validation rows end up in training. A shuffle of your own on top does not help, as the
+one below goes on. Read `ds` once, and split what you have read."""
 
 
 def split_ds(ds, n_val):
-    return ds.skip(n_val), ds.take(n_val)
-
-
-# %% mistake: a fixed shuffle on top fixes the order
-"""`reshuffle_each_iteration=False` fixes only your own shuffle. The one below still
-gives a new order in each pass, and yours mixes what comes from there."""
-
-
-def split_ds(ds, n_val):
-    ds = ds.shuffle(len(ds), seed=4, reshuffle_each_iteration=False)
     return ds.skip(n_val), ds.take(n_val)
 
 
@@ -1507,8 +1500,9 @@ def evidence(augmenting_ds, rng):
 check("03/augmenting_ds", evidence)
 
 # %% mistake: cache goes to the end
-"""`cache` keeps everything before it, and your noise is before it: every epoch gets the
-noise of the first one. Cache what never changes, and augment after that."""
+"""Every epoch has the noise of the first one: it was drawn once, or it stands before
+`cache`, which keeps everything before it. Cache what never changes, and augment after
+that."""
 
 
 def augmenting_ds(x, y, prepare, sigma, batch_size):
@@ -1849,11 +1843,12 @@ def evidence(ArrayBatches, rng):
     seen, other = epochs(one, weighted)
     yield "sizes of the batches", [len(np.atleast_1d(b[1])) for b in seen[0]], given
     orders = [order(epoch) for epoch in seen]
-    yield "rows of each epoch, in any order", [sorted(o) for o in orders], given
-    rows = [[batch[0], batch[1], batch[2]] for batch in other[0] if len(batch) == 3]
-    parts = [np.concatenate([batch[k] for batch in rows]) for k in (0, 1, 2)]
-    together = AnyOrder(np.column_stack(parts))
-    yield "rows with their labels and weights, in any order", together, given
+    different = [len(set(numbers)) for numbers in orders]
+    yield "how many rows each epoch sees", different, given
+    rows, labels = (np.concatenate([batch[k] for batch in other[0]]) for k in (0, 1))
+    yield "labels stay with their rows", EqualOrNot(labels, 2 * rows[:, 0]), given
+    heavy = lambda: np.concatenate([batch[2] for batch in other[0]])  # noqa: E731
+    yield "so do weights", lambda: EqualOrNot(heavy(), 3 * rows[:, 0]), given
     yield "the first epoch is shuffled, too", EqualOrNot(orders[0], keys), given
     yield "another order in the second epoch", EqualOrNot(*orders), given
     yield "another seed, another order", EqualOrNot(order(other[0]), orders[0]), given
@@ -1960,9 +1955,10 @@ class ArrayBatches(keras.utils.PyDataset):
         return tuple(part[rows] for part in self.parts)
 
 
-# %% mistake: a seed in every epoch makes it repeatable
-"""You start a new generator from the same seed in each epoch, so each epoch has the
-same order. Make the generator once, in the constructor."""
+# %% mistake: one order serves all epochs
+"""All your epochs have the same order: it is drawn once, or from a generator that you
+start anew with the same seed. Make the generator once, in the constructor, and draw
+the next order from it between two epochs."""
 
 
 class ArrayBatches(keras.utils.PyDataset):
@@ -1983,10 +1979,10 @@ class ArrayBatches(keras.utils.PyDataset):
         self.order = np.random.default_rng(self.seed).permutation(len(self.parts[0]))
 
 
-# %% mistake: seeding NumPy once is enough
-"""You seed NumPy's global numbers, which everybody draws from: what runs in between
-changes your orders, and you change theirs. Keep a `np.random.default_rng(seed)` of
-your own."""
+# %% mistake: random numbers may be shared
+"""Your orders depend on more than `seed`: on NumPy's global numbers, which everybody
+draws from, or on something else that was drawn or asked for before. Keep a
+`np.random.default_rng(seed)` in each object, and draw only between two epochs."""
 
 
 class ArrayBatches(keras.utils.PyDataset):
