@@ -651,12 +651,8 @@ sure = small.apply(tf.data.experimental.assert_cardinality(4))
 print("5 batches, 2 steps: ", fit_log(five, 4, **two)[1])
 print("4 batches, 2 steps: ", fit_log(five.take(4), 4, **two)[1])
 print("endless, 2 steps:   ", fit_log(endless, 4, **two)[1])
-print(
-    "endless:            ",
-    fit_log(endless, 4)[1],
-    "| len:",
-    outcome(lambda: len(endless)),
-)
+print("endless:            ", fit_log(endless, 4)[1])
+print("endless, len:       ", outcome(lambda: len(endless)))
 print("endless, -1 steps:  ", fit_log(endless, 4, steps_per_epoch=-1)[1])
 print("5 batches, -1 steps:", fit_log(five, 4, steps_per_epoch=-1)[1])
 print("endless validation: ", fit_log(five, 4, validation_data=endless)[1])
@@ -1306,8 +1302,8 @@ print("the same rows:", *tf.data.Dataset.range(6).prefetch(2).as_numpy_iterator(
 #
 # The function that you give to `map` is not called for every row. It is **traced**:
 # called once, to record TensorFlow operations, and only these run for each row.
-# `tf.numpy_function` wraps real Python code. We count its calls over three epochs
-# of six rows.
+# `tf.numpy_function` wraps real Python code. We count calls, first while tracing, then
+# over three epochs of six rows.
 
 # %%
 # rows: D40, D41
@@ -1324,13 +1320,16 @@ def counted(*passes):
     return [len(list(rows)) for rows in passes], "rows,", len(calls), "calls"
 
 
+traced = six.map(lambda x: costly(np.random.normal()))
+numbers = set(traced.as_numpy_iterator())
+print(
+    "plain Python:       ", len(calls), "call and", len(numbers), "number for six rows"
+)
 rows = six.map(lambda x: tf.numpy_function(costly, [x], tf.int64))
 kept, partly = rows.cache(), rows.cache()
 print("no cache:           ", *counted(rows, rows, rows))
 print("cache after map:    ", *counted(kept, kept, kept))
 print("cache, read in part:", *counted(partly.take(3), partly, partly))
-drawn = {float(x) for x in six.map(lambda x: costly(np.random.normal()))}
-print("in map, no wrapper: ", len(drawn), "number for six rows")
 
 # %% [markdown]
 # So Python code in `map` runs once, not per row: a counter stays at 1, a `print` prints

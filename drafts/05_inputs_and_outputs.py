@@ -2,7 +2,7 @@
 # # Several inputs and outputs
 #
 # One model answers two questions about a pen stroke: which digit was written, and how
-# many seconds did it take? You train it, the loss falls from 38 to 5, and you are
+# many seconds did it take? You train it, the loss falls from 38 to 6, and you are
 # pleased. But which of the two answers got better, and did the other one get worse?
 # The total says nothing about that. In this lesson every question gets its own name,
 # loss, metric and weight, and you can read off who did what.
@@ -58,7 +58,7 @@ def pen_model():
     return keras.Model({"img_input": image, "ts_input": series}, outputs, name="pen")
 
 
-plots.drawing(pen_model())
+plots.drawing(pen_model(), "Two towers, one joint, two heads")
 
 # %% [markdown]
 # Read the picture from left to right. `n` is the number of rows, `T` the number of
@@ -83,8 +83,8 @@ for steps in (100, 3, 2, 1):
 # %% [markdown]
 # One step short: no error, only NaN, the mean of nothing. Two steps short: an error.
 # Padding closes the gap: `padding="same"` adds zeros around the series, so that even
-# one step is enough.
-# Habit: try the shortest input that can ever come before you train.
+# one step is enough. Try it: add it to `ts_conv` in `pen_model` and run both cells
+# again. Habit: try the shortest input that can ever come before you train.
 #
 # Keras has its own drawing, `plot_model`. It needs Graphviz and `pydot` on the machine.
 # `summary()` always works, and so does a loop over the layers.
@@ -520,6 +520,9 @@ plots.weight_order(weights, small("list").output_names)
 # the other loss: 1 · 3 + 2 · 1.0151 = 5.0303. The typo worked for the same reason:
 # `digit` took the first place, `score_output` the second, and that was right by luck.
 # Habit: dict with dict, and the same keys in both.
+#
+# Try it: train `pen_model` again with `loss_weights` 0.05 for the seconds and 1 for the
+# digits, and give `LiveParts` the same weights. Predict the first bar.
 
 # %% [markdown]
 # ### Exercise: losses by name
@@ -1692,7 +1695,7 @@ plots.parts_and_total(logs, true, "With a partial batch, parts miss the total")
 # The total is a mean over rows. The parts are means over **batches**: the single row of
 # the last batch counts as much as the three before it. The reason is the graph. It is
 # recorded for batches of any size, so the parts do not know how many rows to count.
-# Run eagerly, they know.
+# Run eagerly, they know. Change `(3, False)` to `(1, False)`: will the parts add up?
 #
 # Habit: trust the total. For the parts, choose a batch size that divides the number of
 # rows, or measure with `evaluate` in one batch.
@@ -2088,8 +2091,8 @@ print("metrics_names:", model.metrics_names)
 # ### In your own words
 #
 # Look at the picture of the first training again. A colleague reads `score_output_loss:
-# 5.1, class_output_loss: 0.26` and says: "The digits are learned, the seconds are
-# twenty times worse. Let us train the seconds more." What is wrong with that
+# 5.3, class_output_loss: 0.4` and says: "The digits are learned, the seconds are
+# thirteen times worse. Let us train the seconds more." What is wrong with that
 # comparison? Which numbers would you look at instead, and what would you change if the
 # digits mattered more? Three or four sentences; your teacher reads them. 5 minutes.
 
