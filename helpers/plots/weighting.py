@@ -26,7 +26,7 @@ def boundaries(x, y, models, title, threshold=0.5):
             panel.contour(*sides, height, [threshold], colors="black", linewidths=2)
             panel.contourf(*sides, height, [threshold, 2], colors=GREY, alpha=0.25)
             panel.set_title(name)
-        axes[0].legend(frameon=False, loc="upper left")
+        axes[0].legend(loc="lower left", fontsize=8, markerscale=1.5)
 
     told = "; ".join(
         f"{name}: {_found(_probability(model, x) >= threshold, y)}"
@@ -101,7 +101,7 @@ def class_totals(y, weights, title):
                 bar.set_hatch(hatch)
             panel.bar_label(bars, [f"{number:.0f}" for number in total])
             panel.set_title(name)
-            panel.margins(y=0.15)
+            panel.set_ylim(0, 1.15 * max(map(max, totals.values())))
 
     told = "; ".join(
         f"{name}: "

@@ -1320,11 +1320,8 @@ def counted(*passes):
     return [len(list(rows)) for rows in passes], "rows,", len(calls), "calls"
 
 
-traced = six.map(lambda x: costly(np.random.normal()))
-numbers = set(traced.as_numpy_iterator())
-print(
-    "plain Python:       ", len(calls), "call and", len(numbers), "number for six rows"
-)
+drawn = set(six.map(lambda x: costly(np.random.normal())).as_numpy_iterator())
+print("plain Python:       ", len(calls), "call,", len(drawn), "number for six rows")
 rows = six.map(lambda x: tf.numpy_function(costly, [x], tf.int64))
 kept, partly = rows.cache(), rows.cache()
 print("no cache:           ", *counted(rows, rows, rows))
@@ -1487,12 +1484,17 @@ def evidence(augmenting_ds, rng):
     noise = seen - means
     spread = sigma * np.round(noise.std() / sigma, 1)
     yield "standard deviation of the noise, to a tenth of sigma", spread, given
+
+    def pair(first, second):  # equal, but for the rounding of the sum
+        same = np.allclose(first, second, atol=1e-3)
+        return EqualOrNot(first, first if same else second)
+
     first, repeated, started = (noise[k * n : k * n + 2, :9] for k in range(3))
-    again = EqualOrNot(first, started)
+    again = pair(first, started)
     yield "other noise when an epoch starts the Dataset again", again, given
-    yield "other noise when the Dataset is repeated", EqualOrNot(first, repeated), given
-    yield "each row has noise of its own", EqualOrNot(*np.diff(first)), given
-    places = EqualOrNot(noise[0, :9], noise[0, 9:18])
+    yield "other noise when the Dataset is repeated", pair(first, repeated), given
+    yield "each row has noise of its own", pair(*first), given
+    places = pair(noise[0, :9], noise[0, 9:18])
     yield "each place has noise of its own", places, given
 
 
@@ -1759,8 +1761,7 @@ for made in (Batches(workers=4, use_multiprocessing=True, max_queue_size=3), Los
 #   `fit` calls `on_epoch_begin()` before and `on_epoch_end()` after each epoch: use
 #   one of them or both.
 # - Two objects with the same `seed` give the same orders, whatever else runs.
-# - `settings` such as `workers=4` reach Keras. The arrays that were passed in are not
-#   changed. 30 minutes.
+# - `settings` such as `workers=4` reach Keras. The arrays stay unchanged. 30 minutes.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -2058,6 +2058,8 @@ class Heads(keras.Model):
         return both if self.kind == "dict" else [score, digit]
 
 
+# %%
+# rows: M18, M23
 small = Heads  # `measured` builds these from here on
 lists = {"loss": ["mse", entropy], "metrics": [["mae"], ["accuracy"]]}
 print("list:", measured("list", [score, digit], **lists))
@@ -2104,25 +2106,25 @@ print("metrics_names:", model.metrics_names)
 # baseline. If the digits mattered more, I would raise their loss weight, since what a
 # part pulls at the shared layers grows with its share of the total.
 
+# %% [markdown]
+# ## Five habits from this lesson
+#
+# | habit | because |
+# |---|---|
+# | dicts for data, losses, metrics, weights | lists may be sorted |
+# | never a list with a dict | weights are dealt out by the alphabet |
+# | one metric object per output | a shared one pools both |
+# | batch sizes that divide the rows | parts count batches, the total counts rows |
+# | `mode=` whenever you watch one output | Keras cannot guess it |
+
 # %%
 progress("05")
 
 # %% [markdown]
 # ## You can now
 #
-# - build a model with several named inputs and outputs and feed it arrays, records or
-#   Datasets;
-# - give every output its own loss, metrics, loss weight and row weights, or none;
+# - build and feed a model with several named inputs and outputs;
+# - give every output its own loss, metrics, loss weight and row weights;
 # - read the reported parts, and say how they make up the total.
-#
-# ### Five habits from this lesson
-#
-# | habit | because |
-# |---|---|
-# | dicts for everything: data, losses, metrics, weights | lists may be sorted |
-# | never a list with a dict | weights are dealt out by the alphabet |
-# | one metric object per output | a shared one pools both |
-# | batch sizes that divide the rows | parts count batches, the total counts rows |
-# | `mode=` whenever you watch one output | Keras cannot guess it |
 #
 # Next: lesson 06, callbacks and checkpoints.
