@@ -207,3 +207,25 @@ def test_global_state_is_restored():
     evidence_of(answer)()
     assert np.random.get_state()[1].tolist() == before
     assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_a_seed_that_an_answer_sets_does_not_outlive_the_check(seed):
+    import tensorflow as tf
+
+    def answer():
+        found.append(tf.compat.v1.get_seed(0)[0])
+        tf.random.set_seed(3)
+        return 1.0
+
+    def evidence(answer):
+        yield "value", answer()
+
+    found = []
+    for before in (4, seed):
+        tf.random.set_seed(before)
+        run(evidence, 1, {"answer": answer})
+        outside = tf.compat.v1.get_seed(before)
+        assert outside == ((before, before) if before else (None, None))
+    assert found[0] == found[1]  # whatever was set, evidence starts alike
+    tf.random.set_seed(None)

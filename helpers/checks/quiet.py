@@ -109,6 +109,24 @@ def _restored(seed):
         np.random.set_state(numpy_state)
 
 
+NO_SEED = 87654321  # what TensorFlow reports where no global seed was set
+
+
+@contextlib.contextmanager
+def _restored_seed(tf):
+    """No global seed of TensorFlow's in the body; afterwards, the one from before.
+
+    Only the seed can be asked for, not how much was drawn from it: what follows a
+    check draws from the seed's beginning.
+    """
+    before = tf.compat.v1.get_seed(0)[0]
+    tf.random.set_seed(None)
+    try:
+        yield
+    finally:
+        tf.random.set_seed(None if before == NO_SEED else before)
+
+
 @contextlib.contextmanager
 def _restored_keras():
     keras, tf = sys.modules.get("keras"), sys.modules.get("tensorflow")
@@ -119,7 +137,8 @@ def _restored_keras():
     interactive = keras.config.is_interactive_logging_enabled()
     eager = tf.config.functions_run_eagerly() if tf else None
     try:
-        with keras.device("cpu:0"):
+        seed = _restored_seed(tf) if tf else contextlib.nullcontext()
+        with keras.device("cpu:0"), seed:
             yield
     finally:
         keras.config.set_dtype_policy(policy)
