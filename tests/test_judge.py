@@ -108,9 +108,13 @@ def test_a_promise_must_hold_on_every_seed():
         (AnyOrder([[1, 2], [3, 4]]), AnyOrder([[1, 4], [3, 2]]), "2 of 4"),
         (AnyOrder([1, 2]), [1, 2], "the evidence was changed"),
         (EqualOrNot(1, 1), EqualOrNot(5, 5), ""),
-        (EqualOrNot(1, 1), EqualOrNot(5, 6), "differ where they should be equal"),
+        (
+            EqualOrNot(1, 1),
+            EqualOrNot(5, 6),
+            "different values where they should be equal",
+        ),
         (EqualOrNot(1, 2), EqualOrNot(7, 8), ""),
-        (EqualOrNot(1, 2), EqualOrNot(7, 7), "equal where they should differ"),
+        (EqualOrNot(1, 2), EqualOrNot(7, 7), "equal values where they should differ"),
         (EqualOrNot(1, 2), EqualOrNot("a", "b"), "text instead of numbers"),
     ],
 )

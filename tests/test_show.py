@@ -5,9 +5,17 @@ from html.parser import HTMLParser
 
 import pytest
 
-from helpers.checks.evidence import freeze
-from helpers.checks.judge import Promise, Verdict
-from helpers.checks.show import as_html, as_json, as_text, brief, inline, picture
+from helpers.checks.evidence import EqualOrNot, freeze
+from helpers.checks.judge import Promise, Verdict, record_difference
+from helpers.checks.show import (
+    as_html,
+    as_json,
+    as_text,
+    brief,
+    comparison,
+    inline,
+    picture,
+)
 
 
 def promise(label, expected=1.0, yours=2.0, **more):
@@ -174,3 +182,27 @@ def test_strange_numbers_can_be_drawn():
         "flat", [1.0] * 20, [1.0] * 19 + [nan], difference="NaN somewhere in"
     )
     assert picture(flat) is not None and as_text(verdict(odd, flat))
+
+
+@pytest.mark.parametrize(
+    ("expected", "yours", "shown"),
+    [
+        (EqualOrNot(1, 1), EqualOrNot(5, 6), "5 and 6"),
+        (EqualOrNot(1, 2), EqualOrNot(7, 7), "twice 7"),
+    ],
+)
+def test_both_sides_of_a_pair_are_shown(expected, yours, shown):
+    records = [{"value": freeze(side)} for side in (expected, yours)]
+    found = record_difference(*records, {"rtol": 0, "atol": 0})
+    rows = dict(comparison(promise("orders", expected, yours, difference=found)))
+    assert rows == {"yours": shown, "problem": found}
+
+
+def test_nothing_is_told_as_what_it_most_likely_is():
+    rows = [dict(comparison(promise(label, yours=None))) for label in ("sum", "slope")]
+    assert "return" in rows[0]["yours"] and "no gradient" in rows[1]["yours"]
+
+
+def test_a_missing_number_is_the_worst():
+    mine = promise("a", [1.0, 2.0], [1.00001, float("nan")], difference="NaN was there")
+    assert "most at [1]: nan instead of 2" in dict(comparison(mine))["difference"]

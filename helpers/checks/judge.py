@@ -201,8 +201,8 @@ def _pair_difference(expected, yours, tolerance):
     if wanted == found:
         return ""
     if wanted:
-        return "the two differ where they should be equal"
-    return "the two are equal where they should differ"
+        return "two different values where they should be equal"
+    return "two equal values where they should differ"
 
 
 def _sorted_rows(value):

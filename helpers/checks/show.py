@@ -174,23 +174,36 @@ def comparison(promise):
     rows = []
     if promise.given is not None:
         rows.append(("given", brief(promise.given).strip("{}")))
-    if _compares_a_pair(promise.expected) and not promise.error:
-        return [*rows, ("difference", promise.difference)]
+    if _is_pair(promise.expected) and _is_pair(promise.yours) and not promise.error:
+        return [*rows, *_pair_rows(promise)]
     if promise.error:
         rows.append(("yours", f"{promise.error['type']}: {promise.error['message']}"))
+    elif promise.yours is None:
+        rows.append(("yours", f"None: {_why_none(promise.label)}"))
     else:
-        nothing = "None: did you forget to return something?"
-        rows.append(
-            ("yours", nothing if promise.yours is None else brief(promise.yours))
-        )
+        rows.append(("yours", brief(promise.yours)))
     rows.append(("expected", brief(promise.expected)))
     if not promise.error and len(promise.difference.split()) > 2:
         rows.append(("difference", promise.difference + _worst(promise)))
     return rows
 
 
-def _compares_a_pair(value):
+def _is_pair(value):
     return isinstance(value, dict) and value.get("compare") == "equal or not"
+
+
+def _pair_rows(promise):
+    """Of two values that should, or should not, be equal: what both are."""
+    first, second = (brief(side) for side in promise.yours["value"]["list"])
+    if first == second:
+        return [("yours", f"twice {first}"), ("problem", promise.difference)]
+    return [("yours", f"{first} and {second}"), ("problem", promise.difference)]
+
+
+def _why_none(label):
+    if re.search("gradient|slope", label):
+        return "no gradient gets there; NumPy code or `stop_gradient` cuts the path"
+    return "did you forget to return something?"
 
 
 def _worst(promise):
@@ -199,7 +212,9 @@ def _worst(promise):
     if pair is None:
         return ""
     yours, expected = pair
-    place = int(np.nanargmax(np.abs(yours - expected)))
+    distance = np.abs(yours - expected)
+    distance[np.isnan(yours) != np.isnan(expected)] = np.inf
+    place = int(np.nanargmax(distance))
     where = np.unravel_index(place, promise.expected["shape"])
     index = ", ".join(str(int(part)) for part in where)
     return (
