@@ -74,3 +74,15 @@ def test_live_curves_update_in_place_and_leave_one_still(notebook, monkeypatch):
         assert kinds == ["display", "update", "update", "update", "update", "new"]
         assert notebook[4][1] == {"text/plain": ""}
         assert alt(notebook[5][1]) == alt(notebook[3][1])
+
+
+def test_a_drawing_counts_sizes_from_the_open_one(capsys):
+    series = keras.Input((None, 3), name="series")
+    inner = keras.layers.Conv1D(8, 3, name="conv")(series)
+    same = keras.layers.Conv1D(8, 3, padding="same", name="same")(series)
+    means = [keras.layers.GlobalAveragePooling1D()(part) for part in (inner, same)]
+    both = keras.layers.Concatenate(name="both")(means)
+    plots.drawing(keras.Model(series, both))
+    told = capsys.readouterr().out
+    assert "conv (n, T-2, 8)" in told and "same (n, T, 8)" in told
+    assert "both (n, 16), fed by" in told

@@ -48,7 +48,7 @@ def drawing(model, title="What flows where"):
         for layer in model.layers
     }
     places = _places(sources)
-    shapes = {layer.name: _shape(layer.output.shape) for layer in model.layers}
+    shapes = _shapes(model, sources)
 
     def draw(axes):
         for name, place in places.items():
@@ -74,9 +74,30 @@ def _told(sources):
     return f", fed by {' and '.join(sources)}" if sources else ", an input"
 
 
-def _shape(shape):
-    sizes = [str(size or "T") for size in shape[1:]]
-    return f"({', '.join(['n', *sizes])})"
+OPEN = 100_000  # stands for T, the size that an input leaves open
+
+
+def _shapes(model, sources):
+    """Name -> the output's shape as text; sizes that hang on an open one, from T."""
+    sizes = {}
+    for layer in model.layers:
+        feeding = [(None, *sizes[name]) for name in sources[layer.name]]
+        if feeding:
+            several = len(feeding) > 1
+            shape = layer.compute_output_shape(feeding if several else feeding[0])
+        else:
+            shape = layer.output.shape
+        sizes[layer.name] = [OPEN if size is None else size for size in shape[1:]]
+    return {
+        name: f"({', '.join(['n', *map(_size, shape)])})"
+        for name, shape in sizes.items()
+    }
+
+
+def _size(size):
+    if size <= OPEN // 2:
+        return str(size)
+    return f"T-{OPEN - size}" if size < OPEN else "T"
 
 
 def _places(sources):
