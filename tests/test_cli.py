@@ -2,8 +2,9 @@
 
 import pytest
 
+from helpers.checks.evidence import freeze
 from helpers.lessons import build, keys, notebooks, paths
-from helpers.lessons.answers import base_namespace
+from helpers.lessons.answers import Trial, base_namespace
 from helpers.lessons.cli import main
 
 
@@ -69,3 +70,16 @@ def test_prove_says_what_held(capsys):
     assert main(["prove", "00", "--exercise", "environment", "--seeds", "2"]) == 0
     assert capsys.readouterr().out == "1 exercises hold on 2 seeds.\n"
     assert base_namespace(build.find(["00"])[0])["np"]
+
+
+def test_references_alone_are_proved_where_they_are_fast(capsys, monkeypatch):
+    command = ["prove", "00", "--exercise", "environment", "--seeds", "3"]
+    assert main([*command, "--references"]) == 0
+    assert capsys.readouterr().out == "1 exercises hold on 3 seeds.\n"
+    lesson = build.find(["00"])[0]
+    first = (lesson, lesson.exercises[0], base_namespace(lesson), range(3))
+    assert keys.refusals(*first, most_seconds=0) is None
+    monkeypatch.setattr(Trial, "evidence", lambda self, seed: next(unstable))
+    unstable = ([{"label": "a", "value": freeze(n)}] for n in range(99))
+    found = keys.refusals(*first)
+    assert len(found) == 3 and "the reference breaks ['a: another" in found[0]

@@ -1,6 +1,10 @@
 """Answer keys: what reference and known mistakes yield for a few public seeds."""
 
 import json
+import statistics
+import time
+
+import numpy as np
 
 from helpers.checks.judge import judge, record_difference
 from helpers.checks.keys import KEYS
@@ -230,6 +234,34 @@ def prove(lesson, exercise, base, seeds):
             if problem:
                 failures.append(f"seed {seed}: {problem}")
     return [f"{key['id']}: {failure}" for failure in failures]
+
+
+def refusals(lesson, exercise, base, seeds, most_seconds=0.05):
+    """Seeds on which a check would refuse its own reference, as sentences.
+
+    Returns:
+        None where one run takes longer than `most_seconds` (median of five).
+    """
+    trial = Trial(lesson, exercise, "reference", exercise.answer.source, base)
+    key = {"id": f"{lesson.number}/{exercise.name}", **trial.settings}
+    begin = [time.perf_counter()]
+    for seed in list(seeds)[:5]:
+        trial.evidence(seed)
+        begin.append(time.perf_counter())
+    if statistics.median(np.diff(begin)) > most_seconds:
+        return None
+    found = []
+    for seed in seeds:
+        once = _reference_records(lesson, exercise, trial, seed)
+        again = trial.evidence(seed)
+        broken = [
+            f"{one['label']}: {record_difference(one, two, key)}"
+            for one, two in zip(once, again, strict=True)
+            if record_difference(one, two, key)
+        ]
+        if broken:
+            found.append(f"{key['id']}: seed {seed}: the reference breaks {broken}")
+    return found
 
 
 def _problem(name, verdict):
