@@ -79,7 +79,7 @@ def test_every_known_mistake_loses_points_and_is_named(graded, lesson):
 @every_lesson
 def test_marks_are_those_of_the_learners_own_check(graded, lesson):
     """Partial credit as the judge gives it, read by nbgrader from the cell."""
-    from helpers.checks.judge import judge
+    from helpers.checks.judge import judge_seed_by_seed
     from helpers.checks.keys import exercise_key
     from helpers.lessons.answers import Trial, base_namespace
 
@@ -89,9 +89,9 @@ def test_marks_are_those_of_the_learners_own_check(graded, lesson):
         _, _, *wrong = sources(lesson)[exercise.name].items()
         (name, source), number = wrong[0], 1
         trial = Trial(lesson, exercise, name, source, base)
-        records = {seed: trial.evidence(int(seed)) for seed in key["seeds"]}
+        wanted = judge_seed_by_seed(key, trial.evidence).earned
         mark = checked(graded, f"mistake_{number}", lesson)[exercise.name]
-        assert mark.points == pytest.approx(judge(key, records).earned)
+        assert mark.points == pytest.approx(wanted)
 
 
 def test_half_finished_and_untouched(graded):

@@ -1,7 +1,7 @@
 """Check an answer, ask for a hint, see the solution, follow your progress."""
 
 from helpers.checks.evidence import AnyOrder, EqualOrNot, run_logged
-from helpers.checks.judge import judge
+from helpers.checks.judge import judge_seed_by_seed
 from helpers.checks.keys import KeyMissing, exercise_key
 from helpers.checks.progress import load, progress, remember
 from helpers.checks.show import display_bundle, show
@@ -58,13 +58,14 @@ def check(exercise, evidence, rtol=None, atol=None, seconds=None):
 
 
 def _verdict(key, evidence):
-    records, log = {}, {}
-    for seed in key["seeds"]:
-        records[seed], log = run_logged(evidence, int(seed), seconds=key["seconds"])
-        verdict = judge(key, records)
-        if not verdict.solved:
-            break  # one counterexample is enough to learn from
-    verdict.log = log
+    log = {}
+
+    def records_of(seed):
+        records, log["last"] = run_logged(evidence, seed, seconds=key["seconds"])
+        return records
+
+    verdict = judge_seed_by_seed(key, records_of)
+    verdict.log = log["last"]
     return verdict
 
 

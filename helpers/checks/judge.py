@@ -75,6 +75,22 @@ def judge(key, evidence):
     return verdict
 
 
+def judge_seed_by_seed(key, evidence_of):
+    """The verdict after the first seed that breaks a promise, or after all of them.
+
+    Args:
+        key: as for `judge`.
+        evidence_of: function from a seed (int) to its records.
+    """
+    records = {}
+    for seed in key["seeds"]:
+        records[seed] = evidence_of(int(seed))
+        verdict = judge(key, records)
+        if not verdict.solved:
+            break  # one counterexample is enough to learn from
+    return verdict
+
+
 def _is_stub(error):
     """Whether an error is that of nbgrader's untouched starter."""
     if not error or error["type"] != "NotImplementedError" or error["message"]:
