@@ -5,9 +5,10 @@
 # you nine times as much as one that comes too early, and no built-in loss says so.
 # You write your own, it runs, the curves fall, the values look right. Then you pass
 # `sample_weight`, or change the batch size, or save the model, and they are not.
-# This lesson is about losses and metrics that stay right.
+# Here you learn to write some that stay right. Each part shows what quietly goes wrong,
+# then you write the sound version.
 #
-# Eight exercises (31 points) and a question (2 points), about two and a half hours.
+# Eight exercises (31 points) and a question (2 points), about three and a half hours.
 # After the exercise on confidence is a good place for a break.
 
 # %%
@@ -32,10 +33,10 @@ from helpers.watch import measure, outcome
 #
 # `ops` is Keras' own set of array functions; NumPy does not work inside `fit`.
 # `measure` evaluates a model that returns its input: you choose the predictions, Keras
-# only compares, and takes the mean over rows.
+# only compares, and takes the mean over rows. It and the parcels come back below.
 #
 # In training, a loss acts by its **slope**: how hard each row pulls at the weights.
-# The picture has losses on the left, slopes on the right.
+# Slopes are on the right of the picture.
 
 
 # %%
@@ -66,7 +67,15 @@ plots.loss_shapes(shown)
 # one, so training learns to be a bit early.
 #
 # **Try it.** Change the 9 in `parcel_cost` to 1 and run both cells again. Which
-# built-in loss do you get (up to the factor)? Predict first.
+# built-in loss do you get (up to the factor)? Predict first. Then change it back: later
+# cells use it.
+#
+# <details><summary>What you get</summary>
+#
+# Late and early cost the same: the mean absolute error, `"mae"`. Its pull is the same
+# for all errors, however large.
+#
+# </details>
 #
 # Two slips make a loss that runs and teaches nothing. Without `abs` or a square, errors
 # cancel. And with the two arguments swapped, some losses change and some do not.
@@ -135,9 +144,10 @@ plots.paired_bars(range(1, 5), shares, title, "row", "what the row adds to the l
 # rows belongs to Keras.
 #
 # Two more habits concern *how* you compute. `fit` records your function once, with
-# placeholders instead of numbers: NumPy and `if` cannot look inside, so use
-# `ops.where` and friends. And `log(0)` is minus infinity: after one such row all
-# weights are NaN. Built-in losses clip what goes into a logarithm.
+# placeholders instead of numbers. NumPy and `if` cannot look inside and stop (the first
+# two lines below), so use `ops.where` and friends. And `log(0)` is minus infinity:
+# after one such row all weights are NaN. Built-in losses clip what goes into a
+# logarithm.
 
 
 # %%
@@ -212,7 +222,7 @@ def evidence(quantile_loss, rng):
     weights = rng.uniform(0, 3, n).astype("float32") * (np.arange(n) > 1)
     first, second = quantile_loss(low), quantile_loss(high)
 
-    def compiled(loss, **settings):
+    def in_model(loss, **settings):
         model = keras.Sequential([keras.Input((d,)), keras.layers.Identity()])
         model.compile("sgd", loss, run_eagerly=True)
         return model.compute_loss(y=y, y_pred=p, **settings)
@@ -226,14 +236,14 @@ def evidence(quantile_loss, rng):
     given = {"q": [low, high], "rows": n, "numbers in a row": d}
     yield "one value per row", lambda: first(y, p), given
     yield "two losses at once", lambda: [first(y, p), second(y, p)], given
-    yield "compiled: the mean over the rows", lambda: compiled(second), given
-    given = {**given, "sample_weight": weights}
+    yield "loss of a model: the mean over the rows", lambda: in_model(second), given
     weighted = {"sample_weight": weights}
-    yield "compiled: rows count by weight", lambda: compiled(second, **weighted), given
+    label = "loss of a model: rows count by weight"
+    yield label, lambda: in_model(second, **weighted), {**given, **weighted}
     yield "one number in a row", lambda: second(y[:, :1], p[:, :1]), given
     yield "the slope at each prediction", slope, given
     graph = tf.function(lambda *both: second(*both), autograph=False)
-    yield "inside compiled code, as in fit", lambda: graph(y, p), given
+    yield "in a tf.function, as in fit", lambda: graph(y, p), given
 
 
 check("02/quantile_loss", evidence)
@@ -276,6 +286,43 @@ def quantile_loss(q):
         return np.mean(np.maximum(q * error, (q - 1) * error), axis=-1)
 
     return loss
+
+
+# %% mistake: np.where chooses inside a loss
+"""`np.where` needs numbers. In `fit` your loss meets placeholders and stops, and the
+slope gets lost. `ops.where` takes the same arguments; NumPy's `mean` is `ops.mean`."""
+
+
+def quantile_loss(q):
+    def loss(y_true, y_pred):
+        error = y_true - y_pred
+        return np.mean(np.where(error > 0, q * error, (q - 1) * error), axis=-1)
+
+    return loss
+
+
+# %% mistake: a tensor in a loss has .numpy()
+"""Outside of `fit` the tensor has numbers, and `.numpy()` works. Inside, your code is
+recorded with placeholders that have none, and the slope gets lost on the way. Use `ops`
+from beginning to end."""
+
+
+def quantile_loss(q):
+    def loss(y_true, y_pred):
+        error = (y_true - y_pred).numpy()
+        return np.maximum(q * error, (q - 1) * error).mean(axis=-1)
+
+    return loss
+
+
+# %% mistake: the setting is one more argument of the loss
+"""Keras calls a loss with `(y_true, y_pred)` and nothing else. So `quantile_loss` takes
+`q` alone, and returns a function of these two that remembers it."""
+
+
+def quantile_loss(y_true, y_pred, q=0.9):
+    error = y_true - y_pred
+    return ops.mean(ops.maximum(q * error, (q - 1) * error), axis=-1)
 
 
 # %% mistake: `if` looks at each number
@@ -458,15 +505,15 @@ for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight", "none
 # </details>
 
 # %% [markdown]
-# A third trap: numbers that **change during training**. `fit` records your Python code
+# One more trap: numbers that **change during training**. `fit` records your Python code
 # once. A Python number becomes a constant of the recording; a `keras.Variable` is
 # looked up each time. Habit: what should change while a model trains is a
 # `keras.Variable`, changed by `assign`.
 #
 # Last, **saving**. A saved model notes the name of your class and its `get_config()`.
 # Loading needs the class back, as `custom_objects` or by the decorator
-# `@keras.saving.register_keras_serializable()`. Without it you can load to predict
-# only.
+# `@keras.saving.register_keras_serializable()`. Whoever does not have the class can
+# load with `compile=False`, to predict only.
 
 # %%
 for late in (9.0, keras.Variable(9.0)):
@@ -484,17 +531,19 @@ for late in (9.0, keras.Variable(9.0)):
 
 # %%
 # rows: C12
-path = Path(tempfile.mkdtemp()) / "parcels.keras"
 model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
 model.compile("sgd", ParcelCost(late=3.0))
-model.save(path)
 load = keras.models.load_model
 known = {"ParcelCost": ParcelCost}
-print("class unknown:", outcome(lambda: load(path)))
-again = load(path, custom_objects=known)
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "parcels.keras"
+    model.save(path)
+    print("class unknown:", outcome(lambda: load(path)))
+    again = load(path, custom_objects=known)
+    to_predict = load(path, compile=False)
 losses = [m.evaluate(arrival, target, verbose=0) for m in (model, again)]
 print("same loss:    ", np.isclose(*losses))
-print("compiled?     ", load(path, compile=False).compiled)
+print("compiled?     ", to_predict.compiled)
 
 # %% [markdown]
 # ### Exercise: a smooth absolute error
@@ -506,9 +555,11 @@ print("compiled?     ", load(path, compile=False).compiled)
 #
 # - `SmoothL1(delta=1.0)` also takes `reduction` and `name` as every Keras loss does.
 # - Targets `(n,)` with predictions `(n, 1)` are compared row by row.
-# - Saved with a model and loaded again, it has the same settings.
+# - Saved with a model and loaded again, it has the same settings, name included.
+# - It works inside `fit`.
 #
-# 20 minutes.
+# With `delta=1.0`, `[[0.0, 0.0]]` predicted as `[[0.5, 3.0]]` costs
+# `(0.125 + 2.5) / 2 = [1.3125]`. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -571,10 +622,13 @@ def evidence(SmoothL1, rng):
             total = loss(y, p)
         return tape.gradient(total, p)
 
-    def compiled():
+    def in_model():
         model = keras.Sequential([keras.Input((1,)), keras.layers.Identity()])
         model.compile("sgd", SmoothL1(delta=deltas[1]), run_eagerly=True)
         return model.compute_loss(y=y[:, 0], y_pred=p[:, :1], sample_weight=weights)
+
+    def names(*losses):  # without the number that Keras puts at the end of its own
+        return [one.name.rstrip("_0123456789") for one in losses]
 
     def loaded(**settings):
         saved = json.dumps(keras.losses.serialize(SmoothL1(**settings)))
@@ -587,16 +641,21 @@ def evidence(SmoothL1, rng):
         loss = SmoothL1(delta=delta)
         yield f"one value per row, {name} delta", lambda: loss.call(y, p), given
     yield "delta left out", lambda: SmoothL1()(y, p), given
+    yield "the slope at each prediction", slope, given
+    yield "saved and loaded: delta", lambda: loaded(delta=deltas[0])(y, p), given
+    both = {"delta": deltas[1], "reduction": "sum"}
+    yield "saved and loaded: reduction", lambda: loaded(**both)(y, p), given
+    named = {"name": "cost"}
+    label = "its name, new and loaded"
+    yield label, lambda: names(SmoothL1(**named), loaded(**named)), named
     given = {**given, "sample_weight": weights}
     yield "weighted mean of (n,) targets", lambda: loss(*one_by_one), given
     for reduction in ("none", "sum"):
         other = SmoothL1(delta=deltas[0], reduction=reduction)
         yield f"reduction {reduction!r}", lambda: other(*one_by_one), given
-    yield "the slope at each prediction", slope, given
-    yield "compiled, (n,) targets and weights", compiled, given
-    yield "saved and loaded: delta", lambda: loaded(delta=deltas[0])(y, p), given
-    both = {"delta": deltas[1], "reduction": "sum"}
-    yield "saved and loaded: reduction", lambda: loaded(**both)(y, p), given
+    yield "loss of a model, (n,) targets and weights", in_model, given
+    graph = tf.function(lambda *rows: loss(*rows), autograph=False)
+    yield "in a tf.function, as in fit", lambda: graph(*one_by_one), given
 
 
 check("02/SmoothL1", evidence)
@@ -790,7 +849,7 @@ class SmoothL1(keras.losses.Loss):
 
 # %% mistake: `**kwargs` are for show
 """You accept `reduction` and `name` but do not hand them on, so every loss has the
-default reduction. Write `super().__init__(**kwargs)`."""
+default reduction and name. Write `super().__init__(**kwargs)`."""
 
 
 class SmoothL1(keras.losses.Loss):
@@ -807,17 +866,57 @@ class SmoothL1(keras.losses.Loss):
         return {**super().get_config(), "delta": self.delta}
 
 
+# %% mistake: `name` is for show
+"""You accept `name` but do not hand it on, so the loss has the name of its class. Hand
+on all that the base class knows: `super().__init__(name=name, reduction=reduction)`, or
+simply `**kwargs`."""
+
+
+class SmoothL1(keras.losses.Loss):
+    def __init__(self, delta=1.0, reduction="sum_over_batch_size", name=None):
+        super().__init__(reduction=reduction)
+        self.delta = delta
+
+    def call(self, y_true, y_pred):
+        size = ops.abs(ops.reshape(y_true, ops.shape(y_pred)) - y_pred)
+        square, line = size**2 / (2 * self.delta), size - self.delta / 2
+        return ops.mean(ops.where(size <= self.delta, square, line), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "delta": self.delta}
+
+
+# %% mistake: NumPy may compute a loss
+"""Outside of `fit` the values are right. Inside, NumPy meets placeholders and stops,
+and without `ops` there is no slope: nothing would be learned. Use `ops` throughout."""
+
+
+class SmoothL1(keras.losses.Loss):
+    def __init__(self, delta=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.delta = delta
+
+    def call(self, y_true, y_pred):
+        size = np.abs(np.reshape(y_true, np.shape(y_pred)) - y_pred)
+        square, line = size**2 / (2 * self.delta), size - self.delta / 2
+        return np.mean(np.where(size <= self.delta, square, line), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "delta": self.delta}
+
+
 # %% [markdown]
 # ## Losses for yes and no
 #
 # One part in twenty is broken, and a missed one costs far more than a false alarm. So
 # a positive label should count `pos_weight` times. That is one line in the formula, or
-# one call of TensorFlow for logits, and equals a `sample_weight` on the positive
-# rows.
+# one call of TensorFlow for logits. With one column it equals a `sample_weight` on the
+# positive rows.
 #
-# Think of the borders, too. A model that is sure and wrong says exactly 0, or a logit
-# of -80: `log(sigmoid(-80))` is the logarithm of a number that float32 cannot tell from
-# 0. `-softplus(80)` is the same quantity, and exact.
+# Think of the borders, too. A model can be sure and wrong: the label is 0, the logit
+# 80. In float32 `sigmoid(80)` is exactly 1, so `log(1 - p)` is minus infinity.
+# `-softplus(80)` is the same quantity, and exact: -80. With label 1 and logit -110,
+# `sigmoid` is exactly 0, and `log(p)` fails the same way.
 
 # %%
 # rows: C8
@@ -867,11 +966,12 @@ plots.paired_bars(["no", "no", "yes"], shares, title, "label of the column", "co
 # numbers: `call` returns `(n,)`.
 #
 # - `from_logits=True`: predictions are logits, `p = sigmoid(logit)`. Cost and slope are
-#   right for logits beyond ±50, too.
+#   right for huge logits, too, say ±200.
 # - Otherwise they are probabilities, and 0 and 1 do occur: clip them to `1e-7` and
 #   `1 - 1e-7`.
 #
-# 20 minutes.
+# `WeightedBCE(3.0)` on labels `[[1.0, 0.0]]` and probabilities `[[0.5, 0.2]]` is
+# `(3 * 0.693 + 0.223) / 2 = [1.151]`. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -923,7 +1023,9 @@ def evidence(WeightedBCE, rng):
     y = ops.convert_to_tensor(labels)
     z = ops.convert_to_tensor(rng.normal(size=(n, k)).astype("float32"))
     p = ops.sigmoid(1.5 * z)
-    far = (1 - 2 * labels) * rng.uniform(50, 90, (n, k))  # sure, and wrong
+    far = rng.uniform(50, 110, (n, k))
+    far[:2] = rng.uniform(110, 200, (2, k))  # both kinds are here
+    far *= 1 - 2 * labels  # sure, and wrong
     far = ops.convert_to_tensor(far.astype("float32"))
     weights = rng.uniform(0.5, 3, n).astype("float32")
     for_p = WeightedBCE(pos_weight)
@@ -948,13 +1050,13 @@ def evidence(WeightedBCE, rng):
     yield "another weight", lambda: other.call(y, p), given
     yield "rows count by sample_weight", lambda: for_p(y, p, weights), given
     yield "logits: the slope", lambda: slope(z), given
-    yield "logits beyond 50: the cost", lambda: for_logits.call(y, far), given
-    yield "logits beyond 50: the slope", lambda: slope(far), given
+    yield "logits from 50 to 200: the cost", lambda: for_logits.call(y, far), given
+    yield "logits from 50 to 200: the slope", lambda: slope(far), given
     sure = ops.convert_to_tensor(certain)
     label = "probabilities 0 and 1 (10 stands for any cost above)"
     yield label, lambda: capped(for_p.call(y, sure)), given
     graph = tf.function(lambda *both: for_p(*both), autograph=False)
-    yield "inside compiled code, as in fit", lambda: graph(y, p), given
+    yield "in a tf.function, as in fit", lambda: graph(y, p), given
 
 
 check("02/WeightedBCE", evidence)
@@ -1032,6 +1134,29 @@ class WeightedBCE(keras.losses.Loss):
         p = ops.clip(p, 1e-7, 1 - 1e-7)
         yes = self.pos_weight * y_true * ops.log(p)
         return -ops.mean(yes + (1 - y_true) * ops.log(1 - p), axis=-1)
+
+
+# %% mistake: what is right on paper is right in float32
+"""Right on paper, but float32 ends early: sigmoid of -150 is exactly 0, its logarithm
+minus infinity, and the slope is NaN. Going through `log(1 + exp(-z))` fails the same
+way, as `exp(150)` is infinite. Use `-softplus(-z)` and `-softplus(z)`, which Keras
+computes without these numbers."""
+
+
+class WeightedBCE(keras.losses.Loss):
+    def __init__(self, pos_weight, from_logits=False, **kwargs):
+        super().__init__(**kwargs)
+        self.pos_weight, self.from_logits = pos_weight, from_logits
+
+    def call(self, y_true, y_pred):
+        if self.from_logits:
+            log_yes = ops.log(ops.sigmoid(y_pred))
+            log_no = ops.log(ops.sigmoid(-y_pred))
+        else:
+            p = ops.clip(y_pred, 1e-7, 1 - 1e-7)
+            log_yes, log_no = ops.log(p), ops.log(1 - p)
+        yes, no = self.pos_weight * y_true * log_yes, (1 - y_true) * log_no
+        return -ops.mean(yes + no, axis=-1)
 
 
 # %% mistake: y_pred comes first, as in a formula
@@ -1142,16 +1267,17 @@ plots.lowest_points(p, lines, title, "probability of the right class", "loss")
 # %% [markdown]
 # ### Exercise: cross-entropy that rewards doubt
 #
-# Write the class `ConfidentCE(beta)`, a Keras loss: class numbers `(n,)` (integers, or
-# whole numbers as float32) and logits `(n, k)` give `(n,)`, for each row the
-# cross-entropy minus `beta` times the entropy `-sum(p * log(p))` of its softmax
-# probabilities `p` (natural logarithm).
+# Write the class `ConfidentCE(beta)`, a Keras loss: class numbers `(n,)` and logits
+# `(n, k)` give `(n,)`, for each row the cross-entropy minus `beta` times the entropy
+# `-sum(p * log(p))` of its softmax probabilities `p` (natural logarithm).
 #
+# - The class numbers are integers or float32: Keras hands targets to `call` as float32.
 # - Logits that are 200 apart give finite, right numbers.
-# - `set_beta(beta)` changes `beta` while a model trains: compiled code that has run
+# - `set_beta(beta)` changes `beta` while a model trains: a `tf.function` that has run
 #   before uses the new number from its next call on.
 #
-# 20 minutes.
+# `ConfidentCE(0.5)` on label 0 and logits `[[0.0, 0.0]]` is
+# `0.693 - 0.5 * 0.693 = [0.347]`. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1177,23 +1303,28 @@ plots.lowest_points(p, lines, title, "probability of the right class", "loss")
 class ConfidentCE(keras.losses.Loss):
     """Cross-entropy on logits minus `beta` times the entropy, one value per row."""
 
-    ### BEGIN SOLUTION
     def __init__(self, beta, **kwargs):
+        ### BEGIN SOLUTION
         super().__init__(**kwargs)
         self.beta = keras.Variable(beta, trainable=False)
+        ### END SOLUTION
 
     def set_beta(self, beta):
+        """Another `beta` from now on."""
+        ### BEGIN SOLUTION
         self.beta.assign(beta)
+        ### END SOLUTION
 
     def call(self, y_true, y_pred):
+        """One value per row."""
+        ### BEGIN SOLUTION
         crossentropy = keras.losses.sparse_categorical_crossentropy(
             y_true, y_pred, from_logits=True
         )
         log_p = ops.log_softmax(y_pred)
         entropy = -ops.sum(ops.exp(log_p) * log_p, axis=-1)
         return crossentropy - self.beta * entropy
-
-    ### END SOLUTION
+        ### END SOLUTION
 
 
 # %% check: ConfidentCE, 4 points
@@ -1236,7 +1367,7 @@ def evidence(ConfidentCE, rng):
     yield "the slope where logits are 200 apart", lambda: slope(far), given
     yield "two losses at once", two, given
     given = {**given, "set_beta": later}
-    yield "compiled, before and after set_beta", changed, given
+    yield "a tf.function, before and after set_beta", changed, given
 
 
 check("02/ConfidentCE", evidence)
@@ -1444,12 +1575,13 @@ for metric in (NoWeights(name="on_time"), Both(name="on_time")):
     print(f"{type(metric).__name__:16}", what)
 
 # %% [markdown]
-# `update_state` needs the parameter `sample_weight` even if no weights are ever passed.
+# `add_weight` has no default start, and its first argument is the shape. `update_state`
+# needs the parameter `sample_weight` even if no weights are ever passed.
 #
 # The quiet slips are worse. Three epochs, two batches each, nothing to learn: `OnTime`
-# logs the same share every time. `InPython` adds up in a Python attribute. `OneMore`
-# wants to start with one row too many (a share of 3/5), and says so in a method with an
-# old name. Predict their logs.
+# logs the same share, 3 of 4, every time. `InPython` adds up in a Python attribute.
+# `OneMore` wants to count from 1 row instead of 0 (that would be 3 of 5), in a method
+# with an old name. Predict their logs.
 
 
 # %%
@@ -1482,8 +1614,9 @@ for kind in (OnTime, InPython, OneMore):
 #
 # ## A function as a metric
 #
-# May a metric be a function? Yes, if a mean over batches is what you want: Keras calls
-# it once per batch. For F1 that is wrong in two ways.
+# May a metric be a function? If it returns one value per row, as a loss does: Keras
+# takes the exact mean over all rows. If it returns one number per batch, you get the
+# mean of these numbers. For F1 that is wrong in two ways.
 
 
 # %%
@@ -1506,7 +1639,8 @@ stops = outcome(lambda: measure("mse", broken, found, **weighted))
 print("as a weighted metric:", stops.split(":")[0])
 
 # %% [markdown]
-# An F1 of 15! Nobody aligned `(90,)` with `(90, 1)`, so each target met each guess.
+# An F1 of 15! Nobody aligned `(90,)` with `(90, 1)`, so each target met each guess. And
+# with weights it stops: there is one number for the batch, and no rows to weigh.
 #
 # The batches of 8 are the quieter error. A small batch often has no row of the rare
 # class, and its F1 is too low; the mean stays wrong however long you wait. The picture
@@ -1564,11 +1698,13 @@ plots.batches_and_epoch(by_batch, streamed, streamed[-1], "macro-F1")
 # ## Counting hits
 #
 # A hit is a row whose highest score is at its label. Two old slips live on in code that
-# you will copy one day: a column compared with a row, and an `argmax` along the wrong
-# axis. When targets always came as columns, such code was right. Today they come as you
-# passed them, `(n,)` or `(n, 1)`. Habit: flatten both, `ops.reshape(..., (-1,))`.
+# you will copy one day. A column is compared with a row: right when targets always came
+# as columns, but today they come as you passed them, `(n,)` or `(n, 1)`. And an
+# `argmax` has no axis: `ops.argmax` then takes all scores as one list, and its one
+# answer is compared with every label; `tf.argmax` looks down the columns.
 #
-# How many hits can six rows have? Predict first.
+# Habit: flatten both, `ops.reshape(..., (-1,))`, and name the axis. How many hits can
+# six rows have? Predict first.
 
 # %%
 # rows: C18, C19
@@ -1584,7 +1720,8 @@ best = ops.argmax(scores, axis=-1)
 print("right:              ", hits(best), "of", len(labels))
 column = ops.reshape(best, (-1, 1))
 print("column against row: ", hits(column), "of", len(labels))
-print("argmax without axis:", outcome(lambda: hits(tf.argmax(scores))).split(":")[0])
+print("ops.argmax, no axis:", hits(ops.argmax(scores)), "of", len(labels))
+print("tf.argmax, no axis: ", outcome(lambda: hits(tf.argmax(scores))).split(":")[0])
 
 # %% [markdown]
 # ### Exercise: hits of each class
@@ -1596,10 +1733,10 @@ print("argmax without axis:", outcome(lambda: hits(tf.argmax(scores))).split(":"
 # - Labels are whole numbers, `(b,)` or `(b, 1)`, of an integer type or float32; scores
 #   are `(b, num_classes)`.
 # - With `sample_weight` `(b,)`, a hit counts its weight instead of 1.
-# - It counts over batches until `reset_state()`, also in compiled code, and two metrics
-#   do not disturb each other.
+# - It counts over batches until `reset_state()`, also where `update_state` runs in a
+#   `tf.function`, as in `fit`, and two metrics do not disturb each other.
 #
-# 20 minutes.
+# Labels 0, 1, 1 with the highest scores at 0, 1, 2 give `[1.0, 1.0, 0.0]`. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1692,21 +1829,18 @@ def evidence(PerClassTP, rng):
         return ops.convert_to_numpy(metric.result())
 
     given = {"num_classes": k, "rows": n}
+    by_cuts, ones = {**given, "batches end at": cuts}, np.arange(1, 6)
     yield "all rows at once", lambda: counted(PerClassTP(k), sizes=[]), given
-    given = {**given, "batches end at": cuts}
-    yield "in batches", lambda: counted(PerClassTP(k)), given
-    ones = np.arange(1, 6)
-    yield (
-        "five rows, one by one, then the rest",
-        lambda: counted(PerClassTP(k), sizes=ones),
-        given,
-    )
-    column = y[:, None].astype("float32")
-    yield "labels (b, 1) as float32", lambda: counted(PerClassTP(k), column), given
-    yield "hits count by weight", lambda: counted(PerClassTP(k), w=weights), given
+    yield "in batches", lambda: counted(PerClassTP(k)), by_cuts
+    label = "five rows, one by one, then the rest"
+    yield label, lambda: counted(PerClassTP(k), sizes=ones), given
+    column, small = y[:, None].astype("float32"), y.astype("int32")
+    yield "labels (b, 1) as float32", lambda: counted(PerClassTP(k), column), by_cuts
+    yield "labels (b,) as int32", lambda: counted(PerClassTP(k), small), by_cuts
+    yield "hits count by weight", lambda: counted(PerClassTP(k), w=weights), by_cuts
     yield "again after reset_state", again, given
     yield "two metrics, other rows each", two, given
-    yield "in compiled code, as in fit", compiled, given
+    yield "update_state in a tf.function, as in fit", compiled, given
 
 
 check("02/PerClassTP", evidence)
@@ -1810,6 +1944,27 @@ class PerClassTP(keras.metrics.Metric):
 
     def reset_state(self):
         self.hits = np.zeros(self.k, "float32")
+
+
+# %% mistake: an array of zeros is state enough
+"""You count in a NumPy array. Keras does not know it: `reset_state` leaves it as it is,
+and in a `tf.function`, as in `fit`, NumPy meets placeholders and stops. Counts are made
+by `add_weight`, sums by `ops`."""
+
+
+class PerClassTP(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.hits = np.zeros(num_classes)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        best = np.argmax(y_pred, axis=-1)
+        for row, label in enumerate(np.ravel(y_true).astype(int)):
+            weight = 1 if sample_weight is None else sample_weight[row]
+            self.hits[label] += weight * (label == best[row])
+
+    def result(self):
+        return self.hits
 
 
 # %% mistake: the hook is called reset_states
@@ -1950,14 +2105,12 @@ class PerClassTP(keras.metrics.Metric):
 # %% [markdown]
 # ## What built-in metrics expect
 #
-# Before you write a metric, look for a built-in one, and feed it what it expects.
-# `Precision`, `AUC` and `F1Score` want yes/no columns, not class numbers: that stops
-# with an error. But a **threshold** of 0.5 is meant for probabilities, and nobody stops
-# you from giving them logits. Habit: try a metric on ten rows that you can count by
-# hand.
+# Before you write a metric, look for a built-in one, and feed it what it expects. A
+# **threshold** of 0.5 is meant for probabilities, and nobody stops you from giving it
+# logits. Habit: try a metric on ten rows that you can count by hand.
 
 # %%
-# rows: C22, C23
+# rows: C23
 truth, z = np.array([[0.0], [0], [1], [1]]), np.array([[-2.0], [-1], [-0.5], [0.4]])
 for name, setting in {
     "Precision": {"thresholds": 0},
@@ -1968,25 +2121,37 @@ for name, setting in {
     metrics = [kind(name="unaware"), kind(name="told", **setting)]
     logs = measure("mse", truth, z, metrics=metrics)
     print(f"{name:14} on logits {logs['unaware']:.2f}, told so {logs['told']:.2f}")
+# %% [markdown]
+# `Precision`, `AUC` and `F1Score` want yes/no columns, not class numbers. Class numbers
+# `(n,)` beside scores `(n, k)` stop with an error, but only as the shapes disagree. In
+# the last line both are one column: it runs, and every class but 0 counts as "yes".
+
+# %%
+# rows: C22
 sparse = "sparse_categorical_crossentropy", np.array([0, 1, 2]), np.eye(3)
 for name in ("Precision", "AUC", "F1Score"):
     metric = getattr(keras.metrics, name)()
     stops = outcome(lambda: measure(*sparse, metrics=[metric]))
-    print(f"{name:14} with class numbers: {stops.split(':')[0]}")
+    print(f"{name}: {stops.split(':')[0]}")
+classes = np.array([[0.0], [1.0], [2.0], [2.0]])
+scores = np.array([[0.1], [0.6], [0.8], [0.3]])
+logs = measure("mse", classes, scores, metrics=["precision"])
+print("Precision, both in one column:", logs["precision"])
 
 # %% [markdown]
 # ### Exercise: macro-F1 for a whole epoch
 #
-# The F1 of a class is `2 * hits / (labelled + predicted)`: twice its hits, divided by
-# the rows with that label plus the rows predicted as that class. Macro-F1 is the plain
-# mean over the classes. Write the metric `MacroF1(num_classes)`, with labels, scores,
-# weights and promises as in `PerClassTP`; `result()` is one number for all rows since
-# the last reset.
+# The F1 of a class is `2 * hits / (labelled + predicted)`: its hits, the rows with that
+# label, the rows predicted as that class. Macro-F1 is the mean over the classes. Write
+# the metric `MacroF1(num_classes)` with all promises of `PerClassTP`; only `result()`
+# is one number.
 #
-# - A class that occurs neither as label nor as prediction is left out of the mean.
+# - A class that is neither label nor prediction is left out of the mean. One that is
+#   predicted but never a label counts, with 0.
 # - Before the first row, the result is 0.
-# - With `sample_weight`, each row counts its weight in all three counts.
+# - Weights count in all three counts.
 #
+# Labels 0, 1, 1, predicted as 0, 1, 2, have F1s of 1, 2/3 and 0; the result is 0.556.
 # 20 minutes.
 #
 # <details><summary>Hint 1</summary>
@@ -2013,14 +2178,16 @@ for name in ("Precision", "AUC", "F1Score"):
 class MacroF1(keras.metrics.Metric):
     """Mean F1 over the classes that occur, from counts over all batches."""
 
-    ### BEGIN SOLUTION
     def __init__(self, num_classes, **kwargs):
+        ### BEGIN SOLUTION
         super().__init__(**kwargs)
         vector = {"shape": (num_classes,), "initializer": "zeros"}
         self.hits = self.add_weight(name="hits", **vector)
         self.total = self.add_weight(name="total", **vector)
+        ### END SOLUTION
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        ### BEGIN SOLUTION
         classes = self.hits.shape[0]
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
         truth = ops.one_hot(labels, classes)
@@ -2030,13 +2197,14 @@ class MacroF1(keras.metrics.Metric):
             weights = ops.cast(ops.reshape(sample_weight, (-1, 1)), "float32")
         self.hits.assign_add(ops.sum(weights * truth * guess, axis=0))
         self.total.assign_add(ops.sum(weights * (truth + guess), axis=0))
+        ### END SOLUTION
 
     def result(self):
+        ### BEGIN SOLUTION
         f1 = ops.divide_no_nan(2 * self.hits, self.total)
         occurs = ops.cast(self.total > 0, "float32")
         return ops.divide_no_nan(ops.sum(f1), ops.sum(occurs))
-
-    ### END SOLUTION
+        ### END SOLUTION
 
 
 # %% check: MacroF1, 4 points
@@ -2086,14 +2254,18 @@ def evidence(MacroF1, rng):
     yield "a few rows, one by one", lambda: value(1, n=few), given
     column = y[:, None].astype("float32")
     yield "labels (b, 1) as float32", lambda: value(uneven, column), given
+    yield "labels as int32", lambda: value(n, y.astype("int32")), given
     yield "rows count by weight", lambda: value(uneven, w=weights), given
     wide = np.pad(p, [(0, 0), (0, 2)])
     more = {"scores": wide, "classes": k + 2}
     yield "two more classes that never occur", lambda: value(n, **more), given
     never = p - 5 * np.eye(k, dtype="float32")[0]
     yield "a class that is never predicted", lambda: value(n, scores=never), given
+    alarms = p + 5 * np.eye(k, dtype="float32")[0] * (np.arange(n) % 4 == 1)[:, None]
+    rest = {"labels": y[y > 0], "scores": alarms[y > 0], "n": int((y > 0).sum())}
+    yield "a class that is predicted, never a label", lambda: value(n, **rest), given
     yield "before, after reset_state, and later", again, given
-    yield "in compiled code, as in fit", compiled, given
+    yield "update_state in a tf.function, as in fit", compiled, given
 
 
 check("02/MacroF1", evidence)
@@ -2177,6 +2349,36 @@ class MacroF1(keras.metrics.Metric):
         return ops.mean(ops.divide_no_nan(2 * self.hits, self.total))
 
 
+# %% mistake: a class counts if it has labels
+"""You divide by the number of classes with labels. A class that is only predicted, each
+time wrongly, has an F1 of 0, and it must pull the mean down. Count the classes whose
+labels plus predictions are more than 0."""
+
+
+class MacroF1(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        vector = {"shape": (num_classes,), "initializer": "zeros"}
+        self.hits = self.add_weight(name="hits", **vector)
+        self.labelled = self.add_weight(name="labelled", **vector)
+        self.predicted = self.add_weight(name="predicted", **vector)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        truth = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), self.k)
+        guess = ops.one_hot(ops.argmax(y_pred, axis=-1), self.k)
+        w = ops.ones_like(truth[:, :1])
+        w = w if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
+        self.hits.assign_add(ops.sum(w * truth * guess, axis=0))
+        self.labelled.assign_add(ops.sum(w * truth, axis=0))
+        self.predicted.assign_add(ops.sum(w * guess, axis=0))
+
+    def result(self):
+        f1 = ops.divide_no_nan(2 * self.hits, self.labelled + self.predicted)
+        occurs = ops.cast(self.labelled > 0, "float32")
+        return ops.divide_no_nan(ops.sum(f1), ops.sum(occurs))
+
+
 # %% mistake: 0 divided by 0 is 0
 """For a class without rows (and before the first row) you divide 0 by 0: NaN, and the
 mean with it. Use `ops.divide_no_nan`, and leave such classes out of the mean."""
@@ -2200,6 +2402,32 @@ class MacroF1(keras.metrics.Metric):
 
     def result(self):
         return ops.mean(2 * self.hits / self.total)
+
+
+# %% mistake: nobody asks before the first row
+"""Before the first row no class occurs, and your mean is 0 / 0: NaN, also right after
+`reset_state`. Divide by `ops.divide_no_nan`, which gives 0 there."""
+
+
+class MacroF1(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        vector = {"shape": (num_classes,), "initializer": "zeros"}
+        self.hits = self.add_weight(name="hits", **vector)
+        self.total = self.add_weight(name="total", **vector)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        truth = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), self.k)
+        guess = ops.one_hot(ops.argmax(y_pred, axis=-1), self.k)
+        w = ops.ones_like(truth[:, :1])
+        w = w if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
+        self.hits.assign_add(ops.sum(w * truth * guess, axis=0))
+        self.total.assign_add(ops.sum(w * (truth + guess), axis=0))
+
+    def result(self):
+        f1 = ops.divide_no_nan(2 * self.hits, self.total)
+        return ops.sum(f1) / ops.sum(ops.cast(self.total > 0, "float32"))
 
 
 # %% mistake: F1 over all rows is macro-F1
@@ -2378,9 +2606,10 @@ dense.build((None, 3))
 print("kernel_regularizer: ", entries(dense), "without any call")
 
 # %% [markdown]
-# The list is emptied at each call, so it never piles up (and what you add in `__init__`
-# is lost). A layer that is used twice adds twice. Penalties on weights need no input,
-# so they are there before any call.
+# The list is emptied at each call, so it never piles up. (`__init__` is no place for
+# `add_loss`: a number raises an error, a tensor is lost at the first call.) A layer
+# that is used twice adds twice. Penalties on weights need no input, so they are there
+# before any call.
 #
 # Now look at the calls with 4, 2 and 3 rows: 5, 2.2 and 2.9. The penalty is a **sum
 # over the batch**, the loss of `compile` a mean. What happens with larger batches?
@@ -2439,7 +2668,9 @@ print("val_size:", log["val_size"], "of", held_out[0].ravel())
 # `rate` times the mean of the absolute values (over all numbers of the batch) to the
 # loss, and logs `activity`: the mean absolute value over **all rows** since the last
 # reset, also when the last batch is smaller. The gradient flows through the penalty.
-# 15 minutes.
+# All this holds in training and in `evaluate` alike.
+#
+# `SparsityLayer(0.5)` on `[[1.0, -3.0]]` adds `0.5 * 2.0` and logs 2.0. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2508,6 +2739,14 @@ def evidence(SparsityLayer, rng):
         model.compile("sgd", "mse", run_eagerly=True)
         return model.evaluate(x, y, size, return_dict=True, verbose=0)
 
+    def trained():
+        dense = keras.layers.Dense(d, use_bias=False)
+        model = keras.Sequential([keras.Input((d,)), dense, SparsityLayer(rate)])
+        model.set_weights([0.5 * np.eye(d) + 0.1])
+        model.compile(keras.optimizers.SGD(0.01), "mse", run_eagerly=True)
+        logs = model.train_on_batch(x, y, return_dict=True)
+        return {**logs, "weights then": model.get_weights()[0]}
+
     def two():
         layers = [SparsityLayer(rate), keras.layers.Rescaling(2), SparsityLayer(other)]
         model = keras.Sequential([keras.Input((d,)), *layers])
@@ -2528,8 +2767,10 @@ def evidence(SparsityLayer, rng):
     yield "the penalty of three rows", lambda: penalty(x[:3]), given
     yield "the slope of the penalty", slope, given
     yield "two layers add up", two, given
-    yield "the metric in compiled code, as in fit", compiled, given
+    yield "the metric in a tf.function, as in fit", compiled, given
     yield "evaluate with mse, last batch smaller", logs, {**given, "batch_size": size}
+    step = {**given, "learning_rate": 0.01}
+    yield "train_on_batch with mse, after a Dense", trained, step
 
 
 check("02/SparsityLayer", evidence)
@@ -2637,6 +2878,22 @@ class SparsityLayer(keras.layers.Layer):
         return x
 
 
+# %% mistake: a metric is enough to make it expensive
+"""You watch the activity, but add nothing to the loss. A metric only shows; what shall
+be small must be in the loss: `self.add_loss(...)`."""
+
+
+class SparsityLayer(keras.layers.Layer):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.activity = keras.metrics.Mean(name="activity")
+
+    def call(self, x):
+        self.activity.update_state(ops.mean(ops.abs(x), axis=-1))
+        return x
+
+
 # %% mistake: a new metric in every call
 """You create the metric in `call`, so each batch has a new one and Keras never finds
 it. State is created once, in `__init__`."""
@@ -2651,6 +2908,61 @@ class SparsityLayer(keras.layers.Layer):
         activity = keras.metrics.Mean(name="activity")
         self.add_loss(self.rate * ops.mean(ops.abs(x)))
         activity.update_state(ops.mean(ops.abs(x), axis=-1))
+        return x
+
+
+# %% mistake: what is added as a loss is logged, too
+"""Your layer has no metric. `add_loss` only changes the total loss; to see `activity`
+in the logs, create a `keras.metrics.Mean(name="activity")` in `__init__` and update it
+in `call`."""
+
+
+class SparsityLayer(keras.layers.Layer):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def call(self, x):
+        self.add_loss(self.rate * ops.mean(ops.abs(x)))
+        return x
+
+
+# %% mistake: `evaluate` is no time to watch
+"""You update the metric only where `training` is true, so in `evaluate` and for
+validation `activity` stays at 0. Update it in every call."""
+
+
+class SparsityLayer(keras.layers.Layer):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.activity = keras.metrics.Mean(name="activity")
+
+    def call(self, x, training=False):
+        size = ops.mean(ops.abs(x), axis=-1)
+        self.add_loss(self.rate * ops.mean(size))
+        if training:
+            self.activity.update_state(size)
+        return x
+
+
+# %% mistake: a penalty is for training only
+"""You add the penalty only where `training` is true. Then the loss of `evaluate` and
+the validation loss lack a part, and cannot be compared with the one of training.
+`add_loss` in every call."""
+
+
+class SparsityLayer(keras.layers.Layer):
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.activity = keras.metrics.Mean(name="activity")
+
+    def call(self, x, training=False):
+        size = ops.mean(ops.abs(x), axis=-1)
+        if training:
+            self.add_loss(self.rate * ops.mean(size))
+        self.activity.update_state(size)
         return x
 
 
@@ -2706,8 +3018,9 @@ print("without y, with a useless y:", np.allclose([alone, with_y], by_hand))
 # rows: C31
 live = plots.LiveCurves("loss")
 history = squeeze.fit(x_train, epochs=12, callbacks=[live], verbose=0)
-both = np.concatenate([x_train[:5], squeeze.predict(x_train[:5], verbose=0)])
-plots.images(both, [*y_train[:5], *y_train[:5]], "Five digits, then what came through")
+plots.images(x_train[:5], y_train[:5], "Five digits")
+through = squeeze.predict(x_train[:5], verbose=0)
+plots.images(through, y_train[:5], "What came through 16 numbers")
 
 # %% [markdown]
 # An **endpoint** goes one step further: a layer that takes the targets as an *input*,
@@ -2717,8 +3030,8 @@ plots.images(both, [*y_train[:5], *y_train[:5]], "Five digits, then what came th
 # The arguments of `call` have an order, and nobody checks it. A published example once
 # passed `(logits, targets)` to a `call(targets, logits)`. The picture trains three
 # logits for 30 steps, both ways. Swapped, the logits play the labels, and labels that
-# may grow make the loss as negative as you like. Habit: a cross-entropy below zero is
-# always a bug.
+# may grow make the loss as negative as you like. Habit: a plain cross-entropy below
+# zero is always a bug.
 
 
 # %%
@@ -2764,7 +3077,7 @@ plots.curves(range(30), lines, title, "step", "loss")
 # ### Exercise: a model that carries its loss
 #
 # Each row has `d` inputs and `k` yes/no targets. Write `build_endpoint(d, k)`; it
-# returns `(train_model, infer_model)`, both without `compile`.
+# returns `(train_model, infer_model)`, neither of them compiled.
 #
 # - `train_model` takes a dict, `{"inputs": (n, d), "targets": (n, k)}`; it adds its
 #   loss itself: the binary cross-entropy, averaged over all numbers of the batch. It is
@@ -2773,7 +3086,7 @@ plots.curves(range(30), lines, title, "step", "loss")
 # - Both return the probabilities `(n, k)`, from one shared `Dense(k)` layer, which is
 #   the only layer with weights.
 #
-# 25 minutes.
+# With all weights 0, every probability is 0.5 and the added loss 0.693. 25 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2841,6 +3154,8 @@ def evidence(build_endpoint, rng):
         return added(slice(None))
 
     given = {"rows": n, "d": d, "k": k}
+    models = train_model, infer_model
+    yield "compiled already?", lambda: [model.compiled for model in models], given
     yield "the added loss", lambda: added(slice(None)), given
     yield "the added loss of three rows", lambda: added(slice(3)), given
     yield "train_model returns probabilities", lambda: train_model(rows), given
@@ -2908,8 +3223,29 @@ def build_endpoint(d, k):
     logits = keras.layers.Dense(k)(inputs)
     both = {"inputs": inputs, "targets": targets}
     train_model = keras.Model(both, LogisticEndpoint()(targets, logits))
-    other = keras.layers.Dense(k, "sigmoid", kernel_initializer="zeros")
+    other = keras.layers.Dense(k, "sigmoid")
     return train_model, keras.Sequential([keras.Input((d,)), other])
+
+
+# %% mistake: the models come compiled
+"""You compile the models. That is the caller's part: they choose the optimizer. And a
+model that carries its loss needs none from `compile`."""
+
+
+def build_endpoint(d, k):
+    class LogisticEndpoint(keras.layers.Layer):
+        def call(self, targets, logits):
+            bce = keras.losses.binary_crossentropy(targets, logits, from_logits=True)
+            self.add_loss(ops.mean(bce))
+            return ops.sigmoid(logits)
+
+    inputs = keras.Input((d,), name="inputs")
+    targets = keras.Input((k,), name="targets")
+    logits = keras.layers.Dense(k)(inputs)
+    both = {"inputs": inputs, "targets": targets}
+    train_model = keras.Model(both, LogisticEndpoint()(targets, logits))
+    train_model.compile("adam")
+    return train_model, keras.Model(inputs, ops.sigmoid(logits))
 
 
 # %% mistake: the added loss is a sum over the batch

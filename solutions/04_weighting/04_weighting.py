@@ -69,7 +69,8 @@ print(describe(y_new, plain.predict(x_new, verbose=0)[:, 0]))
 # %% [markdown]
 # The loss falls as it should, accuracy says that all is well, and the model finds
 # hardly any rare row. Train it again, and let a row of class 1 count ten times and one
-# of class 0 about half. The grey side is where the model says "rare".
+# of class 0 about half (these are the *balanced* weights, which come soon). The grey
+# side is where the model says "rare".
 
 # %%
 # rows: W22, W3
@@ -82,7 +83,9 @@ plots.boundaries(x, y, models, "Weights push the border into the common class")
 # %% [markdown]
 # Most rare points are on the grey side now, and so are many common ones. Accuracy
 # *fell*, because every false alarm costs as much there as a missed case. Whether that
-# is a good trade is your decision; weights are how you tell the model.
+# is a good trade is your decision; weights are how you tell the model. Another way is
+# to *draw* rare rows more often (oversampling), for Datasets with
+# `tf.data.Dataset.sample_from_datasets`. It moves the border in much the same way.
 #
 # **Try it.** Change `10.0` to `3.0`. Where does the border go? Predict first.
 
@@ -135,12 +138,13 @@ for size in (4, 2, 1):
 # %% [markdown]
 # `mean_with_sample_weight` is the weighted mean, and it is 0 where all weights are. But
 # look at the last lines: each **batch** has its own mean, so the logged number depends
-# on the batch size. The default does not. `none` keeps a number per row, already
-# multiplied.
+# on the batch size. So does `sum`: smaller batches have smaller sums. The default does
+# not depend on it. `none` keeps a number per row, already multiplied.
+#
 # Habit: before you compare two weighted losses, ask what each was divided by.
 #
-# A weight of 0 is a mask: the row gives no gradient at all. But it still counts in the
-# denominator, so the loss looks smaller than it is.
+# A weight of 0 is a mask: the row gives no gradient at all. But in the default's
+# denominator it still counts, so the loss looks smaller than it is.
 
 
 # %%
@@ -227,6 +231,9 @@ def evidence(weighted_loss, rng):
     yield "the default with a 0/1 mask", value(mask, "sum_over_batch_size"), masked
     yield "the sum without weights", value(None, "sum"), {"e": e, "w": None}
     yield "a mean without weights", value(None, "mean_with_sample_weight"), {"e": e}
+    light = w / (2 * w.sum())
+    label = "the weighted mean of weights that sum to less than 1"
+    yield label, value(light, "mean_with_sample_weight"), {"e": e, "w": light}
     zeros = np.zeros(n)
     yield "all weights 0", value(zeros, "mean_with_sample_weight"), {"w": zeros}
     yield "e and w after two calls", after, given
@@ -312,8 +319,23 @@ def weighted_loss(e, w, reduction):
 
 
 # %% mistake: weights are never all zero
-"""If all weights are 0 you divide by 0. A batch of padding does that in practice; Keras
-gives 0.0 there."""
+"""If all weights are 0 you divide 0 by 0, which is NaN. A batch of padding does that in
+practice; Keras gives 0.0 there."""
+
+
+def weighted_loss(e, w, reduction):
+    w = np.ones(len(e)) if w is None else w
+    if reduction == "mean_with_sample_weight":
+        return float(np.sum(w * e) / np.sum(w))
+    if reduction == "none":
+        return w * e
+    total = float(np.sum(w * e))
+    return total if reduction == "sum" else total / len(e)
+
+
+# %% mistake: average takes any weights
+"""`np.average` stops where all weights are 0. A batch of padding does that in practice;
+Keras gives 0.0 there, so look at the sum of the weights first."""
 
 
 def weighted_loss(e, w, reduction):
@@ -323,6 +345,21 @@ def weighted_loss(e, w, reduction):
     if reduction == "none":
         return w * e
     total = float(np.sum(w * e))
+    return total if reduction == "sum" else total / len(e)
+
+
+# %% mistake: a sum of weights below 1 is an accident
+"""You divide by at least 1. That is a trick for 0/1 weights, whose sum is 0 or at least
+1; weights of 0.1 may well sum to less than 1. Treat only a sum of 0 apart."""
+
+
+def weighted_loss(e, w, reduction):
+    w = np.ones(len(e)) if w is None else w
+    if reduction == "none":
+        return w * e
+    total = float(np.sum(w * e))
+    if reduction == "mean_with_sample_weight":
+        return total / max(w.sum(), 1.0)
     return total if reduction == "sum" else total / len(e)
 
 
@@ -339,15 +376,15 @@ labels = np.array([0] * 90 + [1] * 10)
 count = np.bincount(labels)
 balanced = len(labels) / (2 * count)
 print("balanced:", balanced.round(3), "mean weight of a row:", balanced[labels].mean())
-print("10 and 20 rows, {0: 1, 1: 0.5}:", np.array([1, 0.5]) * [10, 20])
+print("10 rows of weight 1 total", 10 * 1.0, "and 20 rows of weight 0.5", 20 * 0.5)
 weights = {"rows": np.ones(100), "balanced": balanced[labels]}
-weights["upside down"] = count[labels] / 50
+weights["upside down"] = count[labels] * 100 / (count**2).sum()
 plots.class_totals(labels, weights, "Total weight of each class")
 
 # %% [markdown]
 # "Upside down" is the most expensive slip here: weights that *follow* the
-# frequency turn 90 : 10 into 81 : 1 (scaled here to 162 : 2), and the rare class is
-# all but gone. Nothing warns you. Habit: print the total weight of each class.
+# frequency turn 90 : 10 into 81 : 1 (of 100 in all, about 99 : 1), and the rare class
+# is all but gone. Nothing warns you. Habit: print the total weight of each class.
 
 # %% [markdown]
 # ### Exercise: balanced class weights
@@ -459,6 +496,50 @@ def balanced_class_weight(y):
     return {int(c): 1.0 / n for c, n in zip(classes, counts, strict=True)}
 
 
+# %% mistake: n over the count is balanced
+"""You forget k. The totals are equal, but an average row weighs k instead of 1, and the
+loss is k times as large. Divide by the number of classes: n / (k · count)."""
+
+
+def balanced_class_weight(y):
+    classes, counts = np.unique(y, return_counts=True)
+    return {int(c): float(len(y) / n) for c, n in zip(classes, counts, strict=True)}
+
+
+# %% mistake: weights sum to 1
+"""You scale the *classes'* weights to sum to 1. What should be 1 is the weight of an
+average row, and frequent classes have more rows: n / (k · count)."""
+
+
+def balanced_class_weight(y):
+    classes, counts = np.unique(y, return_counts=True)
+    weights = (1 / counts) / np.sum(1 / counts)
+    return {int(c): float(w) for c, w in zip(classes, weights, strict=True)}
+
+
+# %% mistake: a class weighs what its share is
+"""You return the share of each class, so the frequent class counts twice over: by its
+rows and by its weight. Rare classes need the larger weight: n / (k · count)."""
+
+
+def balanced_class_weight(y):
+    classes, counts = np.unique(y, return_counts=True)
+    return {int(c): float(n / len(y)) for c, n in zip(classes, counts, strict=True)}
+
+
+# %% mistake: every number up to the largest needs a key
+"""You list classes that never occur, too. No row looks their weights up; the task wants
+no keys for them."""
+
+
+def balanced_class_weight(y):
+    classes, counts = np.unique(y, return_counts=True)
+    table = {c: 0.0 for c in range(int(np.max(y)) + 1)}
+    for c, n in zip(classes, counts, strict=True):
+        table[int(c)] = float(len(y) / len(classes) / n)
+    return table
+
+
 # %% mistake: the most frequent class weighs 1
 """You divide by the count of the most frequent class. The totals are equal, but the
 average weight of a row is above 1, and the loss grows with it. Use n / (k · count)."""
@@ -521,38 +602,56 @@ print(
 # The labels may also be one-hot rows or `(n, 1)`. But a row with *several* ones is read
 # by `argmax` as well: `[1, 1, 0]` counts as class 0, and the weight of class 1 is not
 # looked at. For such labels make row weights yourself. Labels that are no integers are
-# cut down: 0.5 is class 0.
+# *rounded*: 0.6 is class 1.
+#
+# To see it, `fit_loss` trains with a rate of 0 and returns the logged losses, or the
+# error.
 
 
 # %%
-# rows: W12, W9
+# rows: W12
+import re
+
+
+def logged(fit):
+    try:
+        logs = fit().history
+    except Exception as error:
+        shapes = re.search(r"\[[\d,]+\] vs. \[[\d,]+\]", str(error))
+        reason = shapes[0] if shapes else str(error).split("\n")[0][:70]
+        return f"{type(error).__name__}: {reason}"
+    return ", ".join(f"{name} {value[0]:.4f}" for name, value in logs.items())
+
+
 def fit_loss(labels, loss, **settings):
     model = keras.Sequential([keras.Input((3,))])
     model.add(keras.layers.Dense(3, "softmax", kernel_initializer="identity"))
     model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
     fit = {"x": logits, "y": labels, "shuffle": False, "verbose": 0}
-    return outcome(lambda: model.fit(**{**fit, **settings}).history)
+    return logged(lambda: model.fit(**{**fit, **settings}))
 
 
+# %%
+# rows: W12, W9
 logits = np.array([[2.0, 0, 0], [0, 1, 0], [0, 0, 3], [1, 0, 0]])
-three, one_hot = np.array([0, 1, 2, 2]), np.eye(3)[[0, 1, 2, 2]]
-sparse, double = "sparse_categorical_crossentropy", {"class_weight": {1: 5.0}}
-print("numbers     ", fit_loss(three, sparse, **double), "unweighted", end=" ")
-print(fit_loss(three, sparse))
-print("(n, 1)      ", fit_loss(three[:, None], sparse, **double))
-print("one-hot     ", fit_loss(one_hot, "categorical_crossentropy", **double))
+three, sparse = np.array([0, 1, 2, 2]), "sparse_categorical_crossentropy"
+one_hot, five = np.eye(3)[three], {"class_weight": {1: 5.0}}
+print("no weights           ", fit_loss(three, sparse))
+print("numbers              ", fit_loss(three, sparse, **five))
+print("(n, 1)               ", fit_loss(three[:, None], sparse, **five))
+print("one-hot              ", fit_loss(one_hot, "categorical_crossentropy", **five))
 several = np.array([[1, 1, 0]] * 4)
-print("[1, 1, 0], 5", fit_loss(several, "binary_crossentropy", **double))
-print("[1, 1, 0], 1", fit_loss(several, "binary_crossentropy"))
-halves = np.full((4, 1), 0.5)
-print("labels 0.5  ", fit_loss(halves, "mse", class_weight={0: 0.0}))
+print("[1, 1, 0], no weights", fit_loss(several, "binary_crossentropy"))
+print("[1, 1, 0], weights   ", fit_loss(several, "binary_crossentropy", **five))
+parts = np.full((4, 1), 0.6)
+print("0.6, class 1 weighs 0", fit_loss(parts, "mse", class_weight={1: 0.0}))
 
 # %% [markdown]
 # ## What is silently wrong
 #
-# Now the dangerous part. The same `class_weight` means different things for arrays, for
-# a `PyDataset` and for a `tf.data.Dataset`. In this table, 0.6093 is the loss without
-# any weights.
+# Now the dangerous part. The same `class_weight` means different things for arrays or a
+# `PyDataset` and for a `tf.data.Dataset`. In this table, 0.6093 is the loss without any
+# weights.
 
 
 # %%
@@ -569,7 +668,7 @@ def ways(class_weight):
     batches = tf.data.Dataset.from_tensor_slices((logits, three)).batch(4)
     for source in ({}, {"x": Batches(), "y": None}, {"x": batches, "y": None}):
         found = fit_loss(three, sparse, class_weight=class_weight, **source)
-        yield found.split(":")[0] if "Error" in found else found[8:-2]
+        yield found.split(":")[0]
 
 
 print(f"{'class_weight':24}{'arrays':16}{'PyDataset':16}Dataset")
@@ -577,16 +676,17 @@ for table in (None, {0: 1, 1: 5, 2: 1}, {1: 5}, {"1": 5}, [1, 5, 1], "balanced")
     print(f"{table!s:24}" + "".join(f"{found:16}" for found in ways(table)))
 
 # %% [markdown]
-# Read it line by line. A dict with every class works everywhere. If a class is missing,
-# arrays give it 1, but a Dataset has a table only up to your largest key and stops.
-# Text keys are ignored in silence. Lists and names stop.
+# Read it line by line. A dict with every class works everywhere. Arrays and a
+# `PyDataset` agree: a missing class weighs 1, and text keys are ignored in silence. A
+# Dataset differs: it stops at labels beyond your largest key, and at text keys. Lists
+# and names stop everywhere.
 #
 # Habit: build the dict from `range(k)` with integer keys, then check that the loss
 # changed.
 #
 # `class_weight` and `sample_weight` exclude each other: multiply them yourself. The
 # weights of a Dataset travel inside it, as a third element. Beside arrays,
-# `sample_weight` wants NumPy, a tensor or pandas, also `(n, 1)`; a list or a wrong
+# `sample_weight` wants NumPy (or a tensor, or pandas), also `(n, 1)`; a list or a wrong
 # length is refused. A negative weight is **not**: it rewards mistakes.
 
 # %%
@@ -605,13 +705,10 @@ print("predict takes only x:", model.predict(triples, verbose=0).shape)
 
 # %%
 # rows: W16
-import pandas as pd
-
-kinds = {"NumPy": w, "tensor": tf.constant(w), "pandas": pd.Series(w)}
-kinds |= {"(n, 1)": w[:, None], "list": w.tolist(), "too short": w[:3], "minus": -w}
+kinds = {"tensor": tf.constant(w), "(n, 1)": w[:, None], "list": w.tolist()}
+kinds |= {"too short": w[:3], "minus": -w}
 for name, weight in kinds.items():
-    found = fit_loss(three, sparse, sample_weight=weight)
-    print(f"{name:10}", found.split(":")[0] if "Error" in found else found)
+    print(f"{name:10}", fit_loss(three, sparse, sample_weight=weight).split(":")[0])
 
 # %% [markdown]
 # ### Exercise: class weights become row weights
@@ -671,9 +768,10 @@ def evidence(to_sample_weight, rng):
     class_weight = {0: low, rare: high, 9: 7.0}
     y = rng.permutation(np.concatenate([np.arange(k), rng.integers(0, k, n - k)]))
     several = rng.integers(0, 2, (n, k))
-    several[:3] = 0
+    several[:4] = 0
     several[0, [0, rare]] = 1  # two listed classes; none; one that is not listed
     several[2, rare % 3 + 1] = 1
+    several[3, [0, rare % 3 + 1]] = 1  # a listed one below 1 and one not listed
     base = rng.uniform(0.5, 3, n).astype("float32")
     given = {"class_weight": class_weight, "y": y}
 
@@ -693,6 +791,9 @@ def evidence(to_sample_weight, rng):
     yield "combined with row weights", weights(y, base.copy()), {**given, "base": base}
     both = {**table, "base": base}
     yield "several classes and row weights", weights(several, base.copy()), both
+    pair = weights(y), weights(y, base.copy())
+    label = "the dtype without and with base"
+    yield label, lambda: [np.asarray(w()).dtype.name for w in pair], given
     yield "the arguments afterwards", after, given
 
 
@@ -781,6 +882,48 @@ def to_sample_weight(y, class_weight, base=None):
         weights = np.array([max(row, default=1.0) for row in of], "float32")
     else:
         weights = np.vectorize(lambda c: class_weight.get(int(c), 1.0))(y)
+    return (weights if base is None else weights * base).astype("float32")
+
+
+# %% mistake: a row with two classes counts for both
+"""You add up the weights of all classes of a row. Asked is the largest of them: a row
+is one row, however many classes it has."""
+
+
+def to_sample_weight(y, class_weight, base=None):
+    y = np.asarray(y)
+    many = y.ndim == 2 and y.shape[1] > 1
+    rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
+    of = [[class_weight.get(int(c), 1.0) for c in row] or [1.0] for row in rows]
+    weights = np.array([sum(row) for row in of], "float32")
+    return weights if base is None else weights * base
+
+
+# %% mistake: only listed classes are compared
+"""You take the largest weight among the *listed* classes of a row. One that is not
+listed weighs 1.0 and takes part: beside a class of weight 0.5 it wins."""
+
+
+def to_sample_weight(y, class_weight, base=None):
+    y = np.asarray(y)
+    many = y.ndim == 2 and y.shape[1] > 1
+    rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
+    of = [[class_weight[int(c)] for c in r if int(c) in class_weight] for r in rows]
+    weights = np.array([max(row, default=1.0) for row in of], "float32")
+    return weights if base is None else weights * base
+
+
+# %% mistake: NumPy makes float32
+"""Your weights are float64, NumPy's usual kind of number, or base was. The task wants
+float32, as Keras uses it: end with `astype("float32")`."""
+
+
+def to_sample_weight(y, class_weight, base=None):
+    y = np.asarray(y)
+    many = y.ndim == 2 and y.shape[1] > 1
+    rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
+    of = [[class_weight.get(int(c), 1.0) for c in row] or [1.0] for row in rows]
+    weights = np.array([max(row) for row in of])
     return weights if base is None else weights * base
 
 
@@ -802,9 +945,11 @@ def to_sample_weight(y, class_weight, base=None):
 # %% [markdown]
 # ## What weights do not touch
 #
-# Plain `metrics` ignore weights; `weighted_metrics` are real weighted means. Penalties
-# are not weighted: with all weights 0, exactly the L2 term is left. Here the weights
-# are those of the first section again.
+# Plain `metrics` ignore weights; `weighted_metrics` are real weighted means. Both may
+# have the same name: only then does the weighted one get the prefix `weighted_`. Alone
+# it is just `mae`, as in the second line. Penalties are not weighted: with all weights
+# 0, exactly the L2 term is left. Here are the rows and weights of the section on the
+# logged loss again.
 
 # %%
 # rows: W11, W18
@@ -821,7 +966,8 @@ for weight in (np.ones(4), np.zeros(4)):
 # %% [markdown]
 # `class_weight` belongs to training alone: `evaluate` refuses it, and the validation of
 # `fit` does not use it. Row weights of the training do not reach separate validation
-# data either. All weights are 0 here; see which losses are.
+# data either; only `validation_split` cuts them with the rows. In the next cell we set
+# weights to 0: losses that do not become 0 were not weighted.
 #
 # So `loss` and `val_loss` may measure different things, and the gap between them means
 # nothing. Habit: give validation its own weights, as a third part, if you want to
@@ -836,6 +982,8 @@ print("class_weight:", fit_loss(three, sparse, class_weight=nothing, **val))
 print("row weights: ", fit_loss(three, sparse, sample_weight=0 * w, **val))
 val = {"validation_data": (logits, three, 0 * w)}
 print("three parts: ", fit_loss(three, sparse, **val))
+last = {"sample_weight": np.array([1.0, 1.0, 0.0, 0.0]), "validation_split": 0.5}
+print("split, 1 1 | 0 0:", fit_loss(three, sparse, **last))
 print("evaluate:    ", outcome(lambda: plain.evaluate(x, y, class_weight={0: 0.0})))
 
 # %% [markdown]
@@ -846,8 +994,9 @@ print("evaluate:    ", outcome(lambda: plain.evaluate(x, y, class_weight={0: 0.0
 #
 # <details><summary>A. Training goes about a hundred times faster.</summary>
 #
-# No: so it would go with SGD (or blow up). Adam divides its steps by the size of the
-# gradients, and a factor that all of them share cancels.
+# No: with SGD the steps would be a hundred times longer (and training would probably
+# blow up). Adam divides its steps by the size of the gradients, and a factor that all
+# of them share cancels.
 #
 # </details>
 # <details><summary>B. The logged loss, and next to nothing else.</summary>
@@ -890,10 +1039,10 @@ print("Adam, weights 10:", kernel_after(Adam(0.01), 10))
 #
 # Compile with `optimizer`, `"sparse_categorical_crossentropy"` and accuracy, both
 # plain and weighted, so that the history has the keys `loss`, `accuracy`,
-# `weighted_accuracy` and the same with `val_`. Train with
-# `shuffle=False` and the default batch size; return the `History`. A training
-# row counts its own weight times that of its class (1.0 if the class is no key); a
-# validation row counts its own weight only. 15 minutes.
+# `weighted_accuracy` and the same with `val_`. Train for `epochs` epochs with
+# `shuffle=False` and the default batch size; return the `History` of all of them. A
+# training row counts its own weight times that of its class (1.0 if the class is no
+# key); a validation row counts its own weight only. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -903,7 +1052,8 @@ print("Adam, weights 10:", kernel_after(Adam(0.01), 10))
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# `metrics=["accuracy"], weighted_metrics=["accuracy"]` gives exactly these keys.
+# `metrics=["accuracy"], weighted_metrics=["accuracy"]` gives exactly these keys: the
+# names collide, so one of them gets the prefix.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -941,7 +1091,7 @@ class Eager(keras.Sequential):
 
 def evidence(fit_weighted, rng):
     kernel, bias = rng.normal(size=(2, 3)), rng.normal(size=3)
-    epochs, rate = int(rng.integers(1, 3)), float(rng.uniform(0.02, 0.05))
+    epochs, rate = int(rng.integers(2, 4)), float(rng.uniform(0.02, 0.05))
     listed = int(rng.integers(1, 3))
     class_weight = {listed: float(rng.uniform(2, 5)), 0: float(rng.uniform(0.2, 0.6))}
 
@@ -951,18 +1101,19 @@ def evidence(fit_weighted, rng):
         y[::2] = rng.integers(0, 3, len(y[::2]))  # half of the answers are right
         return x, y, rng.uniform(0.2, 3, n).astype("float32")
 
-    train, val = rows(20), rows(26)
+    train, val = rows(40), rows(26)  # 40 are two batches
     model = Eager([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
     model.set_weights([kernel, bias])
     optimizer = keras.optimizers.SGD(rate)
     history = fit_weighted(model, optimizer, train, val, dict(class_weight), epochs)
     logs = getattr(history, "history", history)
-    given = {"rows": [20, 26], "class_weight": class_weight, "epochs": epochs}
+    given = {"rows": [40, 26], "class_weight": class_weight, "epochs": epochs}
     for key in ("loss", "accuracy", "weighted_accuracy"):
         yield f"training: {key}", lambda key=key: logs[key], given
         yield f"validation: {key}", lambda key=key: logs[f"val_{key}"], given
     yield "the model's weights afterwards", model.get_weights(), given
     yield "the keys of the history", lambda: sorted(logs), given
+    yield "the epochs of the History", lambda: list(history.epoch), given
 
 
 check("04/fit_weighted", evidence)
@@ -1049,6 +1200,66 @@ def fit_weighted(model, optimizer, train, val, class_weight, epochs):
     return model.fit(x, y, class_weight=class_weight, validation_data=val, **settings)
 
 
+# %% mistake: row weights make class weights unnecessary
+"""You train with the row weights only, and the class weights are lost. Multiply both
+into one `sample_weight`."""
+
+
+def fit_weighted(model, optimizer, train, val, class_weight, epochs):
+    x, y, w = train
+    loss = "sparse_categorical_crossentropy"
+    names = ["accuracy"]
+    model.compile(optimizer, loss, metrics=names, weighted_metrics=names)
+    settings = {"epochs": epochs, "shuffle": False, "verbose": 0}
+    return model.fit(x, y, sample_weight=w, validation_data=val, **settings)
+
+
+# %% mistake: weights make a weighted accuracy
+"""You pass weights but ask for the plain accuracy only. Weighted numbers of metrics
+come from `weighted_metrics` alone; ask for both."""
+
+
+def fit_weighted(model, optimizer, train, val, class_weight, epochs):
+    x, y, w = train
+    loss = "sparse_categorical_crossentropy"
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    w = w * np.array([class_weight.get(int(c), 1.0) for c in y])
+    settings = {"epochs": epochs, "shuffle": False, "verbose": 0}
+    return model.fit(x, y, sample_weight=w, validation_data=val, **settings)
+
+
+# %% mistake: the History is a dict
+"""You return `.history`, the dict inside. The task wants the `History` itself, as `fit`
+returns it; it knows the epochs, too."""
+
+
+def fit_weighted(model, optimizer, train, val, class_weight, epochs):
+    x, y, w = train
+    loss = "sparse_categorical_crossentropy"
+    names = ["accuracy"]
+    model.compile(optimizer, loss, metrics=names, weighted_metrics=names)
+    w = w * np.array([class_weight.get(int(c), 1.0) for c in y])
+    settings = {"epochs": epochs, "shuffle": False, "verbose": 0}
+    return model.fit(x, y, sample_weight=w, validation_data=val, **settings).history
+
+
+# %% mistake: the next fit continues the History
+"""You call `fit` once per epoch. Each call begins a new `History`, and you return the
+last: all epochs before it are lost. Call `fit` once, with `epochs=epochs`."""
+
+
+def fit_weighted(model, optimizer, train, val, class_weight, epochs):
+    x, y, w = train
+    loss = "sparse_categorical_crossentropy"
+    names = ["accuracy"]
+    model.compile(optimizer, loss, metrics=names, weighted_metrics=names)
+    w = w * np.array([class_weight.get(int(c), 1.0) for c in y])
+    settings = {"sample_weight": w, "validation_data": val, "verbose": 0}
+    for _ in range(epochs):
+        history = model.fit(x, y, shuffle=False, **settings)
+    return history
+
+
 # %% mistake: weighted metrics are called so by themselves
 """You ask for the weighted accuracy only. Alone, it is logged as `accuracy`; it gets
 the name `weighted_accuracy` where the plain one is there as well. Ask for both."""
@@ -1068,7 +1279,7 @@ def fit_weighted(model, optimizer, train, val, class_weight, epochs):
 #
 # A tagger gives an answer for each step, so targets have the shape (sequences, steps),
 # and so may weights. Here are four sequences of three steps, with one weight per row,
-# per step, and in shapes in between.
+# per step, and in shapes in between. An error names the two shapes that do not fit.
 
 
 # %%
@@ -1079,7 +1290,7 @@ def tagger(y, w=None, steps=None, loss=sparse, masking=False, **settings):
     model = keras.Sequential([keras.Input((None, 3)), *layers, dense])
     model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
     fit = {"x": steps, "y": y, "sample_weight": w, "shuffle": False, "verbose": 0}
-    return outcome(lambda: model.fit(**fit, **settings).history).split(" {{")[0]
+    return logged(lambda: model.fit(**fit, **settings))
 
 
 rng = np.random.default_rng(0)
@@ -1104,13 +1315,14 @@ print("the same, as (n, 1):   ", tagger(w=w[:3, :1], **short))
 print("what (n,) did, (n, T): ", tagger(w=np.tile(w[:3, 0], (3, 1)), **short))
 prices = rng.normal(size=(4, 3))
 for name, weight in {"(n,)": w[:, 0], "(n, 1)": w[:, :1], "(n, 3)": w}.items():
-    found = fit_loss(prices, "mse", sample_weight=weight).split(" {{")[0]
+    found = fit_loss(prices, "mse", sample_weight=weight)
     print(f"three prices per row, {name:7}", found)
 
 # %% [markdown]
 # The last lines are another case: an output of three *numbers* has one loss per row, so
 # there, `(n, 3)` is one dimension too much. The rule behind both: **weights have the
-# shape of the loss**, which is the shape of the targets without what the loss averages.
+# shape of the loss**, before it is averaged over the batch. Class numbers `(n, T)` give
+# a loss for every step, `(n, T)`; numbers `(n, 3)` with "mse" give one per row, `(n,)`.
 #
 # And `class_weight`? The documentation promises it for sequences, too. It holds only
 # for a Dataset whose targets have a last axis.
@@ -1134,10 +1346,10 @@ for name, target in shapes.items():
 # Habit: for sequences, forget `class_weight` and attach the weights yourself. Write
 # `attach_weights(ds, class_weight, default=1.0)`. `ds` is a `tf.data.Dataset` of
 # batches `(x, y)` with labels `y` of shape `(b, T)`, int32 or int64; `b` and `T` may
-# change from batch to batch. Return a Dataset of `(x, y, w)` with float32 weights `w`
-# of shape `(b, T)`: for each step the weight of its label, `default` for labels that
-# are no keys. Labels may be larger than every key, and the dict may be empty.
-# 15 minutes.
+# change from batch to batch. Return a Dataset of `(x, y, w)`, with `x` and `y` as they
+# were and float32 weights `w` of shape `(b, T)`: for each step the weight of its label,
+# `default` for labels that are no keys. Labels may be larger than every key, and the
+# dict may be empty. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1197,10 +1409,13 @@ def evidence(attach_weights, rng):
         yield f"weights of the {word} batch", lambda i=i: batches[i][2], labels
     yield "rows and labels are still there", lambda: [b[:2] for b in batches], given
     long = one.map(lambda x, y: (x, tf.cast(y, "int64")))
-    label = "int64 labels, and 1.0 if no default is given"
-    yield label, lambda: first(long, class_weight), given
+    mixed = {0: float(key), key: class_weight[key]}  # a weight that is a label, too
+    alike = {"class_weight": mixed, "y": rows[0][1]}
+    label = "int64 labels, a weight that equals one of them, no default given"
+    yield label, lambda: first(long, mixed), alike
     empty = {"class_weight": {}, "default": default}
     yield "no class weights at all", lambda: first(one, {}, default), empty
+    yield "the dtype of the weights", lambda: batches[0][2].dtype.name, given
 
 
 check("04/attach_weights", evidence)
@@ -1215,6 +1430,66 @@ def attach_weights(ds, class_weight, default=1.0):
     size = max(class_weight, default=0) + 1
     table = tf.constant([float(class_weight.get(c, default)) for c in range(size)])
     return ds.map(lambda x, y: (x, y, tf.gather(table, y)))
+
+
+# %% mistake: labels beyond the table weigh what the last one does
+"""You cut labels down to the largest key, so all larger ones get the weight of that
+key. What is not listed weighs `default`: start from it, and let the dict change only
+what it lists."""
+
+
+def attach_weights(ds, class_weight, default=1.0):
+    size = max(class_weight, default=0) + 1
+    table = tf.constant([float(class_weight.get(c, default)) for c in range(size)])
+    return ds.map(lambda x, y: (x, y, tf.gather(table, tf.minimum(y, size - 1))))
+
+
+# %% mistake: weights need a last axis
+"""Your weights are `(b, T, 1)`. `fit` would take them, but the task wants the shape of
+the loss, `(b, T)`, so that they can be multiplied with it."""
+
+
+def attach_weights(ds, class_weight, default=1.0):
+    def attach(x, y):
+        w = tf.fill(tf.shape(y), default)
+        for label, weight in class_weight.items():
+            w = tf.where(y == label, weight, w)
+        return x, y, w[..., None]
+
+    return ds.map(attach)
+
+
+# %% mistake: labels need a last axis
+"""You give the labels a last axis. That makes `class_weight` work in `fit`; weights of
+your own do not need it, and whoever uses your Dataset wants the labels as they were,
+`(b, T)`, and the weights in the same shape."""
+
+
+def attach_weights(ds, class_weight, default=1.0):
+    def attach(x, y):
+        y = y[..., None]
+        w = tf.fill(tf.shape(y), default)
+        for label, weight in class_weight.items():
+            w = tf.where(y == label, weight, w)
+        return x, y, w
+
+    return ds.map(attach)
+
+
+# %% mistake: labels can be replaced one after the other
+"""You replace labels by weights in one and the same array. A weight that happens to
+equal a later label is then replaced again. Compare with `y`, which never changes."""
+
+
+def attach_weights(ds, class_weight, default=1.0):
+    def attach(x, y):
+        known, w = tf.zeros_like(y, "bool"), tf.cast(y, "float32")
+        for label, weight in class_weight.items():
+            known |= y == label
+            w = tf.where(w == label, weight, w)
+        return x, y, tf.where(known, w, default)
+
+    return ds.map(attach)
 
 
 # %% mistake: a sequence has one class
@@ -1318,7 +1593,7 @@ e = -np.log(np.take_along_axis(p, targets[..., None], axis=-1))[..., 0]
 sums = {"Σ e / all steps": e.mean(), "Σ mask·e / all steps": (real * e).mean()}
 sums["Σ mask·e / real steps"] = e[real].mean()
 sums["mean of row means"] = np.mean([e[i][real[i]].mean() for i in range(3)])
-reported = float(tagger(targets, None, inputs, masking=True)[8:-2])
+reported = float(tagger(targets, None, inputs, masking=True).removeprefix("loss "))
 plots.ways_to_divide(sums, reported, "A mask divides by the real steps")
 
 # %% [markdown]
@@ -1376,8 +1651,8 @@ for name, layer in named.items():
 #   averaged over **all** real steps of the batch. If there are none, it is 0, and so
 #   are its gradients.
 #
-# Use `keras.ops` or `keras.losses` in `step_loss`, so that gradients flow to `p`.
-# 15 minutes.
+# `p` is a softmax, each step sums to 1. Use `keras.ops` or `keras.losses` in
+# `step_loss`, so that gradients flow through `p` to the logits. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1430,24 +1705,28 @@ def evidence(padding_weights, step_loss, rng):
     yield "weights", lambda: padding_weights(tokens.copy(), pad_id), given
     other = int(tokens.max())
     yield "another pad_id", lambda: padding_weights(tokens, other), {"pad_id": other}
+
+    def dtype():
+        return np.asarray(padding_weights(tokens.copy(), pad_id)).dtype.name
+
+    yield "the dtype of the weights", dtype, given
     w = (np.arange(steps) < lengths[:, None]).astype("float32")
     y = rng.integers(0, k, (n, steps))
     p = rng.dirichlet(np.ones(k), (n, steps)).astype("float32")
-    p = 0.9 * p + 0.025
+    logits = tf.constant(np.log(0.9 * p + 0.025))  # the softmax of which sums to 1
 
     def value(w):
-        return lambda: np.asarray(step_loss(y, tf.constant(p), tf.constant(w)))
+        return lambda: np.asarray(step_loss(y, tf.nn.softmax(logits), tf.constant(w)))
 
     def gradient(w):
         with tf.GradientTape() as tape:
-            inputs = tf.constant(p)
-            tape.watch(inputs)
-            loss = step_loss(y, inputs, tf.constant(w))
-        return np.asarray(tape.gradient(loss, inputs))
+            tape.watch(logits)
+            loss = step_loss(y, tf.nn.softmax(logits), tf.constant(w))
+        return np.asarray(tape.gradient(loss, logits))
 
     lengths = {"real steps of each row": lengths}
     yield "the loss", value(w), lengths
-    yield "its gradients", lambda: gradient(w), lengths
+    yield "its gradients, for the logits", lambda: gradient(w), lengths
     yield "the loss of padding alone", value(0 * w), lengths
     yield "the gradients of padding alone", lambda: gradient(0 * w), lengths
     yield "the loss where every step is real", value(0 * w + 1), lengths
@@ -1481,6 +1760,20 @@ def padding_weights(tokens, pad_id):
 def step_loss(y, p, w):
     each = keras.losses.sparse_categorical_crossentropy(y, p)
     return keras.ops.mean(w * each)
+
+
+# %% mistake: True and False are weights
+"""You return `True` and `False`. They may work as a mask, but a multiplication with
+losses wants numbers of the same kind: `astype("float32")`."""
+
+
+def padding_weights(tokens, pad_id):
+    return np.asarray(tokens) != pad_id
+
+
+def step_loss(y, p, w):
+    each = keras.losses.sparse_categorical_crossentropy(y, p)
+    return keras.ops.sum(w * each) / keras.ops.maximum(keras.ops.sum(w), 1.0)
 
 
 # %% mistake: every sequence counts the same
@@ -1727,6 +2020,18 @@ def start_bias(model, y, w=None):
     return bias
 
 
+# %% mistake: weights average to 1
+"""You divide the weighted number of class 1 by the number of rows. A weighted share
+divides by the sum of the weights, which need not be n."""
+
+
+def start_bias(model, y, w=None):
+    p = np.mean(np.ravel(y) if w is None else np.ravel(y) * w)
+    bias = float(np.log(p / (1 - p)))
+    model.layers[-1].bias.assign([bias])
+    return bias
+
+
 # %% mistake: the kernel must be 0 as well
 """You also set the kernel to 0. The task is the bias alone: the caller decides about
 the kernel, and a kernel that was trained would be lost."""
@@ -1787,20 +2092,23 @@ plots.precision_and_recall(
 # finds a good part of the rare rows, too. For one unit, balanced weights mostly shift
 # the threshold; in larger models they also change what is learned.
 #
-# **Try it.** Draw `p_weighted` with a mark at 0.8. Which of the two would you use?
+# **Try it.** Draw `p_weighted` with a mark at 0.8. Would you rather use this model at
+# 0.8 or the plain one at 0.15?
 #
-# To choose, you need one number. F1 is common: 2 · hits / (alarms + rare rows). It is
-# high only if precision *and* recall are. Accuracy is no help, it was best where hardly
-# anything was found.
+# To choose, you need one number. F1 is common: 2 · hits / (alarms + rare rows), where
+# alarms are all rows called rare, and hits those of them that are. It is high only if
+# precision *and* recall are. Accuracy is no help, it was best where hardly anything was
+# found.
 
 # %% [markdown]
 # ### Exercise: the best threshold
 #
 # Write `best_threshold(y, p)` for labels `y` (0 or 1) and scores `p`, both arrays
 # `(n,)`: a float `t` such that saying "yes" where `p >= t` gives the highest F1,
-# 2 · hits / (alarms + positives). If several thresholds are equally good, return any of
-# them. Scores may be equal to each other, may lie anywhere between 0 and 1, and may all
-# be tiny. If `y` has no positives, return a number above every score. 15 minutes.
+# 2 · hits / (alarms + positives), where hits are the positives among the alarms. If
+# several thresholds are equally good, return any of them. Scores may be equal to each
+# other, may lie anywhere from 0.0 to 1.0, both included, and may all be tiny. If `y`
+# has no positives, return a number above every score. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1838,32 +2146,41 @@ def best_threshold(y, p):
 # %% check: best_threshold, 3 points
 def evidence(best_threshold, rng):
     few, more = int(rng.integers(2, 5)), int(rng.integers(5, 8))
-    wrong, rest = more + int(rng.integers(1, 4)), int(rng.integers(30, 40))
-    runs = [(1, few), (0, wrong), (1, more), (0, rest), (1, 1), (0, 3)]
+    wrong, rest = more + int(rng.integers(1, 4)), int(rng.integers(110, 130))
+    runs = [(1, few), (0, wrong), (1, more), (0, 8), (1, 1), (0, rest), (1, 1)]
     y = np.concatenate([np.full(count, label) for label, count in runs])
     n, order = len(y), rng.permutation(len(y))
 
     def scores(low, high):
         return np.sort(rng.uniform(low, high, n))[::-1]
 
-    def called(y, p):
-        yes = p[order] >= float(best_threshold(y[order].copy(), p[order].copy()))
-        return yes.astype(int)
+    def threshold(y, p):
+        return float(best_threshold(y[order].copy(), p[order].copy()))
 
-    high, tiny = scores(0.0, 1.0), scores(0.0, 0.004)
-    low = scores(0.05, 0.4)
+    def reached(y, p):
+        yes = p >= threshold(y, p)
+        return [2 * np.sum(y[yes]) / (np.sum(yes) + np.sum(y)), np.sum(yes)]
+
+    high, tiny, low = scores(0.35, 1.0), scores(0.0, 0.004), scores(0.05, 0.4)
+    high[0] = 1.0
     given = {"rows": n, "positives": int(y.sum())}
-    yield "rows called yes", lambda: called(y, high), given
-    yield "low scores", lambda: called(y, low), {**given, "scores up to": 0.4}
-    yield "tiny scores", lambda: called(y, tiny), {**given, "scores up to": 0.004}
+    label = "F1 and number of alarms"
+    yield label, lambda: reached(y, high), given
+    yield f"{label}, low scores", lambda: reached(y, low), {**given, "up to": 0.4}
+    yield f"{label}, tiny scores", lambda: reached(y, tiny), {**given, "up to": 0.004}
     tied = high.copy()
     last = few + wrong + more
-    tied[last - 1 : last + 5] = tied[last]  # the last good row is one of six equals
-    yield "with equal scores", lambda: called(y, tied), given
-    nobody = {"rows": n, "positives": 0}
-    yield "no positives", lambda: called(0 * y, high), nobody
+    tied[last - 1 : last + 8] = tied[last]  # the last good row is one of nine equals
+    yield f"{label}, with equal scores", lambda: reached(y, tied), given
     everybody = {"rows": n, "positives": n}
-    yield "nothing but positives", lambda: called(0 * y + 1, low), everybody
+    yield f"{label}, only positives", lambda: reached(0 * y + 1, low), everybody
+
+    def none():
+        t = threshold(0 * y, high)
+        return [np.sum(high >= t), np.sum(high < t)]
+
+    nobody = {"rows": n, "positives": 0, "highest score": 1.0}
+    yield "no positives: alarms, and scores below the threshold", none, nobody
 
 
 check("04/best_threshold", evidence)
@@ -1903,6 +2220,37 @@ def best_threshold(y, p):
     return float(max(np.linspace(0.01, 1, 100), key=f1))
 
 
+# %% mistake: a grid that begins at 0 is fine enough
+"""You try the thresholds 0, 0.01, 0.02, ... Between two of them may lie many rows, or
+all. Try the scores themselves: between two scores nothing changes."""
+
+
+def best_threshold(y, p):
+    def f1(t):
+        yes = p >= t
+        return 2 * np.sum(yes & (y == 1)) / (np.sum(yes) + np.sum(y == 1))
+
+    if not np.any(y == 1):
+        return float(np.max(p)) + 1.0
+    return float(max(np.linspace(0, 1, 101), key=f1))
+
+
+# %% mistake: recall minus false alarms finds the same
+"""You look for the largest recall minus share of false alarms (Youden's index). With
+many common rows, a hundred false alarms are a small *share*, so it says "yes" too
+often. F1 counts them one by one."""
+
+
+def best_threshold(y, p):
+    rare, cuts = y == 1, np.unique(p)
+    if not np.any(rare):
+        return float(np.max(p)) + 1.0
+    if np.all(rare):
+        return float(cuts[0])
+    gain = [np.mean(p[rare] >= t) - np.mean(p[~rare] >= t) for t in cuts]
+    return float(cuts[np.argmax(gain)])
+
+
 # %% mistake: equal scores can be cut apart
 """You sort the rows and cut after the best one, also in the middle of equal scores. A
 threshold cannot do that: rows with the same score get the same answer. Judge only cuts
@@ -1933,6 +2281,19 @@ def best_threshold(y, p):
     return float(max([0.0, *np.unique(p)], key=f1))
 
 
+# %% mistake: no row reaches the highest score
+"""Without positives you return the highest score, or 1.0, which may be one. The row
+that has this score is called yes, because `p >= t` holds there. Go above it."""
+
+
+def best_threshold(y, p):
+    def f1(t):
+        yes = p >= t
+        return 2 * np.sum(yes & (y == 1)) / (np.sum(yes) + np.sum(y == 1))
+
+    return float(max(np.unique(p), key=f1)) if np.any(y == 1) else float(np.max(p))
+
+
 # %% mistake: without positives any threshold will do
 """Where `y` has no positives your threshold lets rows through, and all of them are
 false alarms. Return a number above every score."""
@@ -1947,9 +2308,8 @@ def best_threshold(y, p):
 
 
 # %% mistake: find every rare row
-"""You take the lowest score of a positive, so that none is missed. One that looks like
-the common class then drags the threshold down, and precision with it. F1 weighs
-both."""
+"""Your threshold is so low that no positive is missed. One that looks like the common
+class then drags it down, and precision with it. F1 weighs both."""
 
 
 def best_threshold(y, p):
@@ -1961,30 +2321,45 @@ def best_threshold(y, p):
 # %% [markdown]
 # ## The whole workflow
 #
-# Now in a row, as for a real problem: hold out validation rows, start at the base rate,
-# train with and without weights, choose a threshold on the *validation* rows, and
-# report on new rows, never seen before.
-#
-# At 0.5 the two look like different models. At their own thresholds they are almost the
-# same, while accuracy at 0.5 would have told you to keep the model that finds nothing.
-# Habit: report precision and recall together with the threshold, or the AUC.
+# Now in a row, as for a real problem: hold out validation rows, start at the base rate
+# (with balanced weights that is a bias of 0), train with and without weights, choose a
+# threshold on the *validation* rows, and report on test rows that nothing has seen or
+# been tried on. `x_new` is no longer such a set: you looked for thresholds there.
 
 # %%
 # rows: W22
 x_val, y_val = data.make_rare(2000, share=0.05, seed=2)
+x_test, y_test = data.make_rare(4000, share=0.05, seed=3)
 
 
 def f1(y, p, t):
     return 2 * np.sum(y[p >= t]) / (np.sum(p >= t) + np.sum(y))
 
 
-for name, model in (("plain", warm), ("weighted", weighted)):
+base_rate = np.log(np.mean(y) / (1 - np.mean(y)))
+balanced = {0: 0.53, 1: 10.0}
+for name, bias, table in (("plain", base_rate, None), ("weighted", 0.0, balanced)):
+    model = logistic()
+    model.get_layer("head").bias.assign([bias])
+    train(model, class_weight=table)
     p = model.predict(x_val, verbose=0)[:, 0]
-    threshold = max(np.unique(p), key=lambda t, p=p: f1(y_val, p, t))
-    p = model.predict(x_new, verbose=0)[:, 0]
-    for t in (0.5, threshold):
-        found = describe(y_new, p, t)
-        print(f"{name:9} at {t:.1f}: F1 {f1(y_new, p, t):.2f}, {found}")
+    best = max(np.unique(p), key=lambda t, p=p: f1(y_val, p, t))
+    p = model.predict(x_test, verbose=0)[:, 0]
+    for t in (0.5, best):
+        found = describe(y_test, p, t)
+        print(f"{name:9} at {t:.2f}: F1 {f1(y_test, p, t):.2f}, {found}")
+
+# %% [markdown]
+# At 0.5 the two look like different models. At their own thresholds they are almost the
+# same, while accuracy at 0.5 would have told you to keep the one that finds hardly any
+# rare row. Habit: report precision and recall together with the threshold, or the AUC.
+#
+# A *confusion matrix* has all counts behind these numbers: a row for each true class, a
+# column for each answer. Here is that of the weighted model at its own threshold.
+
+# %%
+# rows: W22
+print(tf.math.confusion_matrix(y_test, p >= best).numpy())
 
 # %% [markdown]
 # > **If you meet this in older code.**
@@ -2011,7 +2386,8 @@ model.compile(SGD(0.0), "mse", run_eagerly=True)
 print(outcome(lambda: model.fit(x[:8], y[:8], class_weight="auto")))
 by_name = {"head": {0: 0.0, 1: 0.0}}
 print(outcome(lambda: model.fit(x[:8], y[:8], class_weight=by_name).history), "(!)")
-print(hasattr(model, "fit_generator"), hasattr(keras.losses, "Reduction"))
+print("is there a fit_generator?", hasattr(model, "fit_generator"), end=" ")
+print("losses.Reduction?", hasattr(keras.losses, "Reduction"))
 print(outcome(lambda: keras.losses.MeanSquaredError(reduction="auto"))[:46])
 inputs = keras.Input((2,))
 heads = {name: keras.layers.Dense(1)(inputs) for name in ("one", "two")}
@@ -2045,7 +2421,7 @@ progress("04")
 # | habit | because |
 # |---|---|
 # | print the total weight of each class | upside-down weights give no warning |
-# | a dict of `range(k)`, integer keys | gaps and text are treated in three ways |
+# | a dict of `range(k)`, integer keys | arrays ignore gaps and text, a Dataset stops |
 # | check that the loss changed | ignored weights are silent |
 # | weights in the shape of the loss | `(n,)` may fit sequences by accident |
 # | recall, precision, AUC before accuracy | accuracy rewards finding nothing |

@@ -147,9 +147,7 @@ class _Carrying(keras.Model):
         p = self.inner(data["inputs"])
         p_safe = ops.clip(p, 1e-7, 1 - 1e-7)
         y = ops.cast(data["targets"], "float32")
-        self.add_loss(
-            -ops.mean(y * ops.log(p_safe) + (1 - y) * ops.log(1 - p_safe))
-        )
+        self.add_loss(-ops.mean(y * ops.log(p_safe) + (1 - y) * ops.log(1 - p_safe)))
         return p
 
 

@@ -59,8 +59,9 @@ def fit_weighted(model, optimizer, train, val, class_weight, epochs):
 
 # %% attach_weights
 def attach_weights(ds, class_weight, default=1.0):
-    keys = tf.constant(list(class_weight), "int64")
-    values = tf.constant(list(class_weight.values()), "float32")
+    listed = {-1: default, **class_weight}  # a table may not be empty
+    keys = tf.constant(list(listed), "int64")
+    values = tf.constant(list(listed.values()), "float32")
     start = tf.lookup.KeyValueTensorInitializer(keys, values)
     table = tf.lookup.StaticHashTable(start, float(default))
 
