@@ -66,8 +66,8 @@ plots.drawing(pen_model(), "Two towers, one joint, two heads")
 
 # %% [markdown]
 # Read the picture from left to right. `n` is the number of rows, `T` stands for any
-# number of steps: the model leaves it open. After `ts_conv` these are two fewer, though
-# the picture writes `T` there, too.
+# number of steps: the model leaves it open. After `ts_conv` these are two fewer,
+# `T-2`.
 # The model answers with a dict, too. How long may a series be?
 # Longer than in training is fine. Before you run the next cell: the kernel of `ts_conv`
 # spans 3 steps. What happens with a series of 2?
@@ -89,7 +89,7 @@ for steps in (100, 3, 2, 1):
 # One step short: no error, only NaN, the mean of nothing. Two steps short: an error.
 # Padding closes the gap: `padding="same"` adds zeros around the series, so that even
 # one step is enough. Try it: add it to `ts_conv` in `pen_model` and run both cells
-# again (the picture stays the same).
+# again (look at `ts_conv`: it keeps all steps now).
 # Habit: try the shortest input that can ever come before you train.
 #
 # Keras has its own drawing, `plot_model`. It needs Graphviz and `pydot` on the machine.
