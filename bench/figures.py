@@ -25,6 +25,11 @@ middle = time.perf_counter()
 print(middle - begin, time.perf_counter() - middle)
 """
 
+PEAK = """
+import resource
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)  # KB to GB, on Linux
+"""
+
 
 def seconds(action, *arguments, **settings):
     """How long a call takes, without what it prints."""
@@ -90,14 +95,18 @@ def set_up_seconds():
     return found
 
 
-def cold_seconds():
-    """Seconds from starting a kernel to the end of each solution notebook."""
+def cold_runs():
+    """Of each solution notebook: seconds from starting a kernel to the end, peak GB."""
+    from nbformat.v4 import new_code_cell
+
     from helpers.lessons import build, notebooks
 
     found = {}
     for lesson in build.find():
         notebook = notebooks.solution_notebook(lesson)
-        found[lesson.name] = seconds(notebooks.execute, notebook, lesson)
+        notebook.cells.append(new_code_cell(PEAK))
+        took = seconds(notebooks.execute, notebook, lesson)
+        found[lesson.name] = took, float(notebook.cells[-1].outputs[0].text)
     return found
 
 
@@ -131,8 +140,8 @@ def main():
             f"  {name:20} {second:5.2f} s beyond importing TensorFlow ({first:.1f} s)"
         )
     print("Lessons, cold, every cell:")
-    for name, value in cold_seconds().items():
-        print(f"  {name:20} {value:5.1f} s")
+    for name, (took, peak) in cold_runs().items():
+        print(f"  {name:22} {took:5.1f} s, {peak:.2f} GB at most")
     if options.tests:
         found = test_seconds()
         print(f"Tests, one after the other: {sum(found.values()):.0f} s")

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from helpers.checks.keys import KEYS
-from helpers.lessons import build, coverage, keys, notebooks
+from helpers.lessons import build, coverage, keys, notebooks, pages
 from helpers.lessons.answers import base_namespace, stub
 from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError
@@ -61,8 +61,51 @@ def test_every_row_is_shown_or_checked():
     assert set(found) <= set(coverage.inventory())
 
 
-def test_the_coverage_page_is_written_from_the_lessons():
-    assert coverage.is_written(LESSONS), "run `course build`"
+def test_the_pages_in_docs_are_written_from_the_lessons():
+    assert pages.outdated(LESSONS) == [], "run `course build`"
+
+
+def test_an_outdated_page_is_named_and_written_anew(tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    assert pages.outdated(LESSONS) == list(pages.PAGES)
+    assert pages.write(LESSONS) == list(pages.PAGES) and not pages.write(LESSONS)
+    edit(tmp_path / "docs" / "course_map.md", "| minutes |", "| hours |")
+    assert pages.outdated(LESSONS) == ["docs/course_map.md"]
+
+
+# The course as one
+
+NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_a_lesson_opens_with_what_it_asks_and_needs(lesson):
+    opening = " ".join(lesson.cells[0].source.split()).lower()
+    checked = sum(exercise.check.points for exercise in lesson.exercises)
+    count = NUMBERS[len(lesson.exercises)]
+    assert f"{count} exercises ({checked:g} points) and a question (2 poi" in opening
+    earlier = {one.number for one in LESSONS if one.number < lesson.number}
+    assert set(lesson.needs) <= earlier
+    assert lesson.needs or lesson.number == "00"
+    assert len(lesson.can) == 3
+
+
+@pytest.mark.parametrize("lesson", LESSONS[:-1], ids=name_of)
+def test_a_lesson_ends_where_the_next_begins(lesson):
+    following = LESSONS[LESSONS.index(lesson) + 1].number
+    assert f"Next: lesson {following}, " in lesson.cells[-1].source
+
+
+def test_the_readme_lists_every_lesson_with_its_numbers():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for lesson in LESSONS:
+        (row,) = re.findall(rf"(?m)^\| \[{lesson.number} .*$", readme)
+        _, _, _, needs, exercises, points, hours, _ = row.split("|")
+        assert re.findall(r"\d\d", needs) == lesson.needs
+        assert int(exercises) == len(lesson.exercises)
+        assert float(points) == lesson.points
+        assert abs(float(hours.removesuffix(" h ")) - lesson.minutes / 60) <= 0.5
 
 
 VERBS = {

@@ -1,11 +1,13 @@
 """Progress survives restarts, and a bad file costs nothing but the memory."""
 
+import importlib
 import json
 import os
+import re
 
 import pytest
 
-from helpers.checks import hint, progress, solution
+from helpers.checks import hint, progress, solution, summary
 from helpers.checks import progress as shown
 from helpers.checks.keys import exercise_key, lesson_key
 from helpers.checks.progress import FILE, load, memory, progress_file, remember
@@ -83,8 +85,58 @@ def test_the_table_says_states_points_and_what_is_next(capsys):
     assert "00/standardise   started      1 / 3" in out
     assert "00/holdout       open         0 / 3" in out
     assert "Next: 00/standardise" in out and "01/" not in out
+
+
+def test_all_lessons_are_one_line_each_with_the_time_that_is_left(capsys):
+    whole = lesson_key("00_warm_up")["exercises"]
+    for entry in whole:
+        remember(entry["id"], earned=entry["points"], tries=1)
+    first = lesson_key("01_built_in_loops")["exercises"][0]
+    remember(first["id"], earned=first["points"], tries=1)
     shown()
-    assert "01/classifier" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"{len(whole)} of {len(whole)} solved" in out
+    assert re.search(r"01 Built-in loops.*  1 of 9 solved, about \d\.\d h to go", out)
+    assert re.search(r"Next: 01/\w+, \d+ minutes", out) and first["id"] not in out
+
+
+def test_an_unknown_lesson_is_one_sentence(capsys):
+    shown("77")
+    assert capsys.readouterr().out.startswith("There is no lesson 77; there are 00, 01")
+
+
+def test_the_summary_says_what_is_solved_and_what_a_learner_can_do(tmp_path, capsys):
+    for entry in lesson_key("00_warm_up")["exercises"]:
+        remember(entry["id"], earned=entry["points"], tries=1)
+    remember("01/classifier", earned=1, tries=1)
+    summary("Ann <b>")
+    assert capsys.readouterr().out.startswith("Written: course_summary.html")
+    page = (tmp_path / "work" / "course_summary.html").read_text(encoding="utf-8")
+    assert "<strong>Ann &lt;b&gt;</strong>" in page
+    assert page.count("I can now") == 1 and "<h2>00 Warm-up" in page
+    assert "<h2>01 Built-in" in page and "<h2>02" not in page
+    assert "started</td>" in page and "1 / " in page
+    assert not re.search(r"<script|https?:", page)
+    assert re.search(r"7 of \d+ exercises solved, 20 of", page)
+
+
+def test_a_summary_that_cannot_be_written_is_one_sentence(capsys):
+    summary(file="no/such/folder/page.html")
+    out = capsys.readouterr().out
+    assert out.startswith("The page could not be written") and out.count("\n") == 1
+
+
+def test_in_a_notebook_progress_has_bars_with_words_beside_them(monkeypatch):
+    module = importlib.import_module("helpers.checks.progress")
+    bundles = []
+    monkeypatch.setattr(
+        module, "display_bundle", lambda text, **formats: bundles.append(formats)
+    )
+    remember("00/environment", earned=2, tries=1)
+    shown("00")
+    (table,) = (bundle["text/html"] for bundle in bundles)
+    assert '<progress max="2" value="2" aria-hidden="true"' in table
+    assert "✔ solved" in table and "– open" in table
 
 
 def test_hints_come_one_after_the_other_and_stay_at_the_last(capsys):

@@ -5,8 +5,17 @@ from helpers.checks.judge import judge_seed_by_seed
 from helpers.checks.keys import KeyMissing, exercise_key
 from helpers.checks.progress import load, progress, remember
 from helpers.checks.show import display_bundle, show
+from helpers.checks.summary import summary
 
-__all__ = ["AnyOrder", "EqualOrNot", "check", "hint", "progress", "solution"]
+__all__ = [
+    "AnyOrder",
+    "EqualOrNot",
+    "check",
+    "hint",
+    "progress",
+    "solution",
+    "summary",
+]
 
 
 class Points(float):

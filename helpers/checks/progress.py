@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from helpers.checks.keys import lesson_key, lesson_names
-from helpers.checks.show import CELL, display_bundle
+from helpers.checks.show import CELL, SIGNS, display_bundle
 
 FILE = ".course_progress.json"
 memory = {}  # what this session knows, wherever the file cannot be read or written
@@ -79,29 +79,80 @@ def _write(path, records):
 
 
 def progress(lesson=""):
-    """Show exercises with their state and points, the sum, and what is next.
+    """Show what is solved, the points, and what is next.
 
     Args:
-        lesson: number of a lesson, as in "01"; all of them by default.
+        lesson: number of a lesson, as in "01", for its exercises one by one; by default
+            all lessons, one in a line.
     """
     records = load()
-    names = [name for name in lesson_names() if name.startswith(str(lesson))]
-    lessons = [lesson_key(name) for name in names]
-    rows = [_row(entry, records) for key in lessons for entry in key["exercises"]]
-    earned, points = sum(row[2] for row in rows), sum(row[3] for row in rows)
+    keys = [lesson_key(name) for name in lesson_names()]
+    chosen = [key for key in keys if key["lesson"].startswith(str(lesson))]
+    if not chosen:
+        known = ", ".join(key["lesson"][:2] for key in keys)
+        print(f"There is no lesson {lesson}; there are {known}.")
+        return
+    rows = [row for key in chosen for row in rows_of(key, records)]
+    if lesson:
+        table = [
+            (name, state, earned, points) for name, state, earned, points, _ in rows
+        ]
+    else:
+        table = [_lesson_line(key, lesson_sums(key, records)) for key in chosen]
+    text = _last_lines(rows)
+    display_bundle(_text(table, text), **{"text/html": _html(table, text)})
+
+
+def rows_of(key, records):
+    """A lesson's exercises: tuples (id, state, points earned, points, minutes)."""
+    return [_row(entry, records) for entry in key["exercises"]]
+
+
+def lesson_sums(key, records):
+    """What became of one lesson, as a dict of numbers.
+
+    Returns:
+        `exercises`, `solved`, `earned`, `points`, `minutes` of what is not solved yet,
+        and whether the lesson is `started`.
+    """
+    rows = rows_of(key, records)
+    return {
+        "exercises": len(rows),
+        "solved": sum(row[1] == "solved" for row in rows),
+        "earned": sum(row[2] for row in rows),
+        "points": sum(row[3] for row in rows),
+        "minutes": sum(row[4] for row in rows if row[1] != "solved"),
+        "started": any(row[1] != "open" for row in rows),
+    }
+
+
+def _lesson_line(key, sums):
+    state = f"{sums['solved']} of {sums['exercises']} solved"
+    if sums["minutes"]:
+        state += f", about {_hours(sums['minutes'])} to go"
+    return f"{key['lesson'][:2]} {key['title']}", state, sums["earned"], sums["points"]
+
+
+def _hours(minutes):
+    return f"{minutes} min" if minutes < 60 else f"{minutes / 60:.1f} h"
+
+
+def _last_lines(rows):
+    earned, points = (sum(row[column] for row in rows) for column in (2, 3))
     upcoming = next((row for row in rows if row[1] != "solved"), None)
     last = (
-        f"Next: {upcoming[0]}, {upcoming[4]}." if upcoming else "All exercises solved."
+        f"Next: {upcoming[0]}, {upcoming[4]} minutes."
+        if upcoming
+        else "All exercises solved."
     )
-    total = f"{earned:g} of {points:g} points."
-    display_bundle(_text(rows, total, last), **{"text/html": _html(rows, total, last)})
+    return f"{earned:g} of {points:g} points. {last}"
 
 
 def _row(entry, records):
     record = records.get(entry["id"])
-    minutes = f"{entry['minutes']} minutes"
     earned = min(record["earned"], entry["points"]) if record else 0.0
-    return entry["id"], _state(record, entry), earned, entry["points"], minutes
+    state = _state(record, entry)
+    return entry["id"], state, earned, entry["points"], entry["minutes"]
 
 
 def _state(record, entry):
@@ -112,27 +163,35 @@ def _state(record, entry):
     return state + (", solution seen" if record["seen"] and not solved else "")
 
 
-def _text(rows, total, last):
-    width = max(len(row[0]) for row in rows) if rows else 0
+def _text(table, last):
+    wide, state_wide = (max(len(row[column]) for row in table) for column in (0, 1))
     lines = [
-        f"{name:<{width}}  {state:<8} {earned:>5g} / {points:g}"
-        for name, state, earned, points, _ in rows
+        f"{name:<{wide}}  {state:<{state_wide}}  {earned:>5g} / {points:g}"
+        for name, state, earned, points in table
     ]
-    return "\n".join([*lines, "", total, last])
+    return "\n".join([*lines, "", last])
 
 
-def _html(rows, total, last):
-    signs = {"solved": "✔", "started": "✘", "open": "–"}
+def _html(table, last):
     body = "".join(
         f'<tr><td style="{CELL}">{html.escape(name)}</td>'
-        f'<td style="{CELL}">{signs[state.split(",")[0]]} {state}</td>'
+        f'<td style="{CELL}">{_sign(earned, points, state)} {state}</td>'
+        f'<td style="{CELL}"><progress max="{points:g}" value="{earned:g}" '
+        f'aria-hidden="true" style="width:6em"></progress></td>'
         f'<td style="{CELL}">{earned:g} / {points:g}</td></tr>'
-        for name, state, earned, points, _ in rows
+        for name, state, earned, points in table
     )
     return (
         "<table><caption>Your progress</caption><thead><tr>"
-        f'<th scope="col" style="{CELL}">exercise</th>'
-        f'<th scope="col" style="{CELL}">state</th>'
-        f'<th scope="col" style="{CELL}">points</th></tr></thead>'
-        f"<tbody>{body}</tbody></table><p>{total} {last}</p>"
+        + "".join(
+            f'<th scope="col" style="{CELL}">{head}</th>'
+            for head in ("what", "state", "", "points")
+        )
+        + f"</tr></thead><tbody>{body}</tbody></table><p>{last}</p>"
     )
+
+
+def _sign(earned, points, state):
+    if earned >= points:
+        return SIGNS["kept"]
+    return SIGNS["broken" if earned or state.startswith("started") else "not reached"]

@@ -54,23 +54,23 @@ def _parser():
 
 
 def _build(options):
-    from helpers.lessons import build, coverage
+    from helpers.lessons import build, pages
 
     for lesson in build.find(options.lessons):
         if not build.build(lesson, not options.no_solutions, options.force):
             print(f"{lesson.name}: unchanged")
-    if coverage.write_page(build.find()):
-        print("docs/coverage.md: written")
+    for name in pages.write(build.find()):
+        print(f"{name}: written")
 
 
 def _check(options):
-    from helpers.lessons import build, coverage
+    from helpers.lessons import build, pages
 
     lessons = build.find(options.lessons)
     problems = [text for lesson in lessons for text in build.drift(lesson)]
     problems += build.stray_files()
-    if not coverage.is_written(build.find()):
-        problems.append("docs/coverage.md does not fit; mend it with `course build`.")
+    for name in pages.outdated(build.find()):
+        problems.append(f"{name} does not fit; mend it with `course build`.")
     print("\n".join(problems) or f"{len(lessons)} lessons: all built files fit.")
     return 1 if problems else 0
 

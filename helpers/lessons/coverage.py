@@ -10,10 +10,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from helpers.lessons import notebooks
-from helpers.lessons.paths import ROOT
 
 INVENTORY = Path(__file__).with_name("inventory.csv")
-PAGE = ROOT / "docs" / "coverage.md"
 HEAD = """\
 # Coverage
 
@@ -77,16 +75,3 @@ def page(lessons):
         about = capability.replace("|", "\\|")
         lines.append(f"| {row} | {about} | {where or 'not yet'} | {how or '-'} |")
     return HEAD + "\n".join(lines) + "\n"
-
-
-def write_page(lessons):
-    """Write `docs/coverage.md`; returns whether that changed it."""
-    if is_written(lessons):
-        return False
-    PAGE.write_text(page(lessons), encoding="utf-8")
-    return True
-
-
-def is_written(lessons):
-    """Whether `docs/coverage.md` says what the lessons cover."""
-    return PAGE.exists() and PAGE.read_text(encoding="utf-8") == page(lessons)

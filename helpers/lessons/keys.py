@@ -13,6 +13,7 @@ from helpers.lessons.script import BEGIN, END, LessonError
 
 PUBLIC_SEEDS = (1, 2)
 EXTRA_SEEDS = (3, 4, 5)  # to find promises that do not depend on the seed
+HEAD = ("lesson", "title", "can", "answers")  # of a lesson's key, before its exercises
 RUN_TWICE = 3  # seeds on which the proof also shows that evidence is repeatable
 
 
@@ -32,6 +33,7 @@ def lesson_key(lesson, solutions=True, progress=iter):
     return {
         "lesson": lesson.name,
         "title": lesson.title,
+        "can": lesson.can,
         "answers": [
             {"name": cell.name, "points": cell.points}
             for cell in lesson.cells
@@ -155,8 +157,7 @@ def _without_markers(source):
 
 def write_key(key, digest):
     """Write a lesson's key to `helpers/keys/`, one exercise a line."""
-    head = {name: key[name] for name in ("lesson", "title", "answers")}
-    head = {"digest": digest, **head}
+    head = {"digest": digest, **{name: key[name] for name in HEAD}}
     lines = [json.dumps(exercise, ensure_ascii=False) for exercise in key["exercises"]]
     text = json.dumps(head, ensure_ascii=False)[:-1]
     text += ', "exercises": [\n' + ",\n".join(lines) + "\n]}\n"
@@ -174,8 +175,8 @@ def key_difference(old, new):
         found = _exercise_difference(first, second)
         if found:
             return f"{found} of `{first['id']}`"
-    heads = [{k: key[k] for k in ("title", "answers")} for key in (old, new)]
-    return "" if heads[0] == heads[1] else "the title or the written answers"
+    heads = [{name: key.get(name) for name in HEAD} for key in (old, new)]
+    return "" if heads[0] == heads[1] else "the title, the end or the written answers"
 
 
 def _exercise_difference(old, new):

@@ -16,6 +16,7 @@ NAMED = re.compile(
 ROWS = re.compile(r"^# (?:<!-- )?rows: (?P<rows>[A-Z0-9, ]+?)(?: -->)?\n", re.MULTILINE)
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 LEAST_MISTAKES, MOST_HINTS = 3, 3
+READING = 60  # words a minute, running the examples and looking at them included
 
 
 class LessonError(Exception):
@@ -84,6 +85,30 @@ class Lesson:
     def number(self):
         return self.name.split("_")[0]
 
+    @property
+    def needs(self):
+        """Numbers of the lessons that come before, from the opening paragraph."""
+        found = re.search(r"You need lessons? ([\d, and]+)\.", _flat(self.cells[0]))
+        return re.findall(r"\d\d", found.group(1)) if found else []
+
+    @property
+    def can(self):
+        """What a learner can do afterwards: the list that the lesson ends with."""
+        items = re.findall(
+            r"^- (.*?)(?=\n- |\n\n|\Z)", self.cells[-1].source, re.M | re.S
+        )
+        return [" ".join(item.split()).rstrip(";.") for item in items]
+
+    @property
+    def points(self):
+        return sum(cell.points for cell in self.cells)
+
+    @property
+    def minutes(self):
+        """Time for everything: the exercises' own minutes, and the reading."""
+        words = sum(len(cell.source.split()) for cell in self.cells if cell.markdown)
+        return sum(exercise.minutes for exercise in self.exercises) + words // READING
+
 
 def read(path):
     """The `Lesson` in a script.
@@ -101,6 +126,10 @@ def read(path):
         )
     title = cells[0].source.split("\n")[0].removeprefix("# ")
     return Lesson(path.stem, path, title, cells, _exercises(path, cells))
+
+
+def _flat(cell):
+    return " ".join(cell.source.split())
 
 
 def _cells(path):

@@ -8,6 +8,7 @@
 #
 # Nine exercises (32 points) and a question (2 points), about two and a half hours.
 # Half-way, after the exercise on reshuffling, is a good place for a break.
+# You need lesson 00.
 
 # %%
 import contextlib

@@ -10,6 +10,7 @@
 #
 # Eight exercises (31 points) and a question (2 points), about three and a half hours.
 # After the exercise on confidence is a good place for a break.
+# You need lesson 01.
 
 # %%
 import tempfile

@@ -9,6 +9,7 @@
 #
 # Eight exercises (30 points) and a question (2 points): 165 minutes, and about an hour
 # of reading. Half-way, after the exercise on tables, is a good place for a break.
+# You need lesson 01.
 
 # %%
 import collections

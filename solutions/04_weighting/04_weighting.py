@@ -8,6 +8,7 @@
 #
 # Eight exercises (29 points) and a question (2 points), about two and a half hours.
 # After the exercise on weighted validation is a good place for a break.
+# You need lessons 02 and 03.
 
 # %%
 import keras
@@ -2433,3 +2434,5 @@ progress("04")
 # - make weights from classes, rows, steps and padding, and deliver them so that they
 #   arrive;
 # - take an imbalanced problem from the first bias to a threshold that you can defend.
+#
+# Next: lesson 05, where a model has several inputs and outputs.

@@ -9,6 +9,7 @@
 #
 # Eight exercises (29 points) and a question (2 points), about two and a half hours.
 # After the exercise on losses is a good place for a break.
+# You need lesson 04.
 
 # %%
 import keras
@@ -2344,4 +2345,4 @@ progress("05")
 # - give every output its own loss, metrics, loss weight and row weights;
 # - read the reported parts, and say how they make up the total.
 #
-# Next: lesson 06, callbacks and checkpoints.
+# Next: lesson 06, where you step into a running `fit`, stop it and resume it.
