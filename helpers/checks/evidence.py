@@ -25,7 +25,7 @@ NOISE = (
     r"|Error in user-defined function passed to \S+ transformation"
     r" with iterator: \S+: "
     r"|\[\[\{\{node [^]]*\]\]"
-    r"|\[Op:\w+\]( name:)?"
+    r"|\[Op:IteratorGetNext\]| name: $"
 )
 
 
