@@ -301,8 +301,8 @@ def two_tower(img_shape, n_features, k):
 
 
 # %% mistake: a score lies between two bounds
-"""Your score cannot leave a fixed range: a sigmoid, for instance, keeps it between 0 and
-1. The score may be any number: a head for numbers has no activation."""
+"""Your score cannot leave a fixed range: a sigmoid, for instance, keeps it between 0
+and 1. The score may be any number: a head for numbers has no activation."""
 
 
 def two_tower(img_shape, n_features, k):
@@ -2233,7 +2233,8 @@ def evidence(stopper, rng):
 
     def dips(level, count):
         """Values that are no better than `level`; the first one is as good."""
-        return list(level - rng.uniform(0.02, 0.3, count) * (np.arange(count) > 0))
+        depths = rng.uniform(0.02, 0.3, count) * (np.arange(count) > 0)
+        return (level - depths).tolist()  # Python's floats, as in the logs of fit
 
     def curve(best, patience):
         """20 values: tiny gains up to `best`, with dips that do not last."""
@@ -2254,8 +2255,9 @@ def evidence(stopper, rng):
         callback.on_train_begin()
         for epoch, value in enumerate(values):
             model.set_weights([np.array([[float(epoch)]])])
-            logs = {key: 50.0 - sign * epoch for key in ("val_loss", other)}
-            logs |= {"loss": 50.0 + sign * epoch, f"val_{other}": sign * value}
+            logs = {"val_loss": 50.0 - sign * epoch, "loss": 50.0 + sign * epoch}
+            logs[other] = 50.0 - sign * abs(epoch - 3)  # in training, 3 is the best
+            logs[f"val_{other}"] = sign * value
             callback.on_epoch_begin(epoch)
             callback.on_epoch_end(epoch, logs)
             if model.stop_training:
@@ -2331,6 +2333,21 @@ learns them by heart. The validation value has the prefix `val_`."""
 def stopper(output, metric, patience):
     return keras.callbacks.EarlyStopping(
         f"{output}_{metric}",
+        mode="max" if metric == "accuracy" else "min",
+        patience=patience,
+        restore_best_weights=True,
+    )
+
+
+# %% mistake: a gain must be worth its epoch
+"""You let only gains above some `min_delta` count. That may be wise, but here any gain
+was to count, however small: leave `min_delta` at 0."""
+
+
+def stopper(output, metric, patience):
+    return keras.callbacks.EarlyStopping(
+        f"val_{output}_{metric}",
+        min_delta=0.001,
         mode="max" if metric == "accuracy" else "min",
         patience=patience,
         restore_best_weights=True,
