@@ -5,8 +5,8 @@
 # you nine times as much as one that comes too early, and no built-in loss says so.
 # You write your own, it runs, the curves fall, the values look right. Then you pass
 # `sample_weight`, or change the batch size, or save the model, and they are not.
-# Here you learn to write some that stay right. Each part shows what quietly goes wrong,
-# then you write the sound version.
+# Here you write some that stay right. Each part shows what quietly goes wrong, then you
+# write the sound version.
 #
 # Eight exercises (31 points) and a question (2 points), about three and a half hours.
 # After the exercise on confidence is a good place for a break.
@@ -178,12 +178,12 @@ print(f"built-in: {built_in:.2f}")
 #
 # "Be on time in 90 % of all cases" is a loss, too. Write `quantile_loss(q)`: it
 # returns a loss function `fn(y_true, y_pred)` for arrays `(n, d)`. With
-# `error = y_true - y_pred` (the picture above counts the other way round), a number
-# costs `q * error` where the prediction is too low, and `(1 - q) * (-error)` where it
-# is too high. The loss of a row is the mean over its `d` numbers: `fn` returns `(n,)`.
-# It works inside `fit`, and several of these losses may be in use at once. For
-# `q = 0.9`, `[[3.0, 1.0]]` predicted as `[[1.0, 2.0]]` costs `(0.9 * 2 + 0.1 * 1) / 2`,
-# that is `[0.95]`. 15 minutes.
+# `error = y_true - y_pred` (the picture: the other way round), a number costs
+# `q * error` where the prediction is too low, and `(1 - q) * (-error)` where it is too
+# high. The loss of a row is the mean over its `d` numbers: `fn` returns `(n,)`. It
+# works inside `fit`, and several of these losses may be in use at once. For `q = 0.9`,
+# `[[3.0, 1.0]]` predicted as `[[1.0, 2.0]]` costs `(0.9 * 2 + 0.1 * 1) / 2`, `[0.95]`.
+# 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2205,12 +2205,12 @@ print("Precision, both in one column:", logs["precision"])
 # The F1 of a class is `2 * hits / (labelled + predicted)`: its hits, the rows with that
 # label, the rows predicted as that class. Macro-F1 is the mean over the classes. Write
 # the metric `MacroF1(num_classes)` with all promises of `PerClassTP`; only `result()`
-# is one number. Weights may be small, with a sum below 1.
+# is one number.
 #
 # - A class that is neither label nor prediction is left out of the mean. One that is
 #   predicted but never a label counts, with 0.
 # - Before the first row, the result is 0.
-# - Weights count in all three counts.
+# - Weights, however small, count in all three counts.
 #
 # Labels 0, 1, 1, predicted as 0, 1, 2, have F1s of 1, 2/3 and 0; the result is 0.556.
 # 20 minutes.
@@ -2839,7 +2839,7 @@ class SparsityLayer(keras.layers.Layer):
 
 # %% check: SparsityLayer, 4 points
 def evidence(SparsityLayer, rng):
-    n, d, size = int(rng.integers(7, 10)), int(rng.integers(2, 5)), 5
+    n, d, size = int(rng.integers(7, 10)), int(rng.integers(3, 6)), 5
     rate, other = float(rng.uniform(0.2, 0.5)), float(rng.uniform(0.6, 0.9))
     x = rng.normal(size=(n, d)).astype("float32") * np.arange(1, n + 1)[:, None]
     x = x.astype("float32")

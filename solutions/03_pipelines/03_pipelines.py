@@ -148,8 +148,7 @@ for batches in (rows.batch(4), rows.batch(4, drop_remainder=True)):
 #
 # A Dataset brings its own batches, labels and weights, as the second cell shows. What
 # you pass next to it is refused; `batch_size` is ignored without a word.
-# (`recorder()` is a small compiled model that notes the rows it sees. Here any model
-# would do; it comes back below.)
+# (`recorder()`, a small compiled model that notes its rows, comes back below.)
 
 
 # %%
@@ -550,15 +549,15 @@ plots.epochs_seen(pipelines, "A reshuffling shuffle leaks validation rows", "pas
 # %% [markdown]
 # ### Exercise: a split that does not leak
 #
-# Write `split_ds(ds, n_val)`. `ds` is a finite Dataset of single rows `(x, y)`. It fits
-# into memory, and its length is known; whoever made it may have shuffled it, with a
-# new order in every pass, or not.
+# Write `split_ds(ds, n_val)`. `ds` is a Dataset of single rows `(x, y)`. It fits into
+# memory, and its length is known; whoever made it may have shuffled it, with a new
+# order in every pass.
 # Return two Datasets of single rows, `(train, val)`.
 #
 # - `val` has `n_val` rows, the same ones in the same order in every pass. Which ones is
 #   up to you.
-# - `train` has all the others, in a new random order in every pass, in which any of
-#   them can come first; also if `ds` is not shuffled.
+# - `train` has all the others, in a new random order in every pass, in which any
+#   can come first; also if `ds` is not shuffled.
 # - Rows keep their labels, shapes and types, and `len` is known.
 # - It holds whichever part is read first. 15 minutes.
 #
@@ -778,15 +777,15 @@ plots.epochs_seen(pipelines, "steps_per_epoch goes on, take begins again")
 # The second group is the surprise: the third epoch has **one** batch, then the data
 # is used up; the fourth begins again. Keras warns that data ran out (Python may hide
 # repeats); the history still has four entries (the 4 below). An endless Dataset
-# **needs** `steps_per_epoch`: without it the first epoch never ends (`fit_log` stops it
+# **needs** `steps_per_epoch`: without it the first epoch never ends (`fit_log` stops
 # after 25 batches).
 #
-# `-1` stands in older code for "until the end": of an endless Dataset there is none.
+# `-1`, in older code, means "to the end".
 #
-# After `filter`, or with a generator, nobody knows how many batches there are. Then the
-# warning can be a false alarm, and worse, an epoch can get **lost**: if the steps
-# divide the batches, Keras finds out about the end only in the next epoch, and that one
-# is empty (the last two lines). If you know the number, say so: `assert_cardinality`.
+# After `filter`, or with a generator, nobody knows the number of batches. The warning
+# can be false, and worse, an epoch can get **lost**: if the steps divide the
+# batches, Keras notices the end only in the next epoch, which is empty (the last two
+# lines). If you know the number, say so: `assert_cardinality`.
 
 # %%
 # rows: D10, D12, D13, D14, D17
