@@ -366,7 +366,7 @@ def evidence(make_train_ds, rng):
     spread = int(np.ptp(np.reshape(rows, (-1, 2))[:, 0])) // step * step
     text = "how far apart the rows of a first batch lie (in whole steps)"
     yield text, spread, {"rows": len(many), "step": step, "batch_size": size}
-    text = "in 80 epochs of five rows: rows that came first, and pairs that met, up to 12"
+    text = "in 80 epochs of five rows: rows that came first, pairs that met (up to 12)"
     yield text, short, {"rows": 5, "batch_size": 1, "seed": seed}
     types = [np.asarray(part).dtype.name for part in (*seen[0][0], rows, labels)]
     yield "types of inputs and labels, for labels of int32 and of int64", types, given
@@ -644,7 +644,7 @@ def evidence(split_ds, rng):
     yield "the second pass holds out the same rows", EqualOrNot(*held[:2]), given
     yield "the third pass holds out the same rows", EqualOrNot(*held[1:]), given
     yield "the second pass trains in another order", EqualOrNot(*used[:2]), given
-    text = "of a ds in one order, in 80 passes: rows that came first, pairs up to 12"
+    text = "of a ds in one order, 80 passes: rows that came first, pairs met (up to 12)"
     yield text, mixed, {"rows": 7, "n_val": 2}
     parts = [np.asarray(part) for one in (train, val) for part in list(one.take(1))[0]]
     kinds = [[list(part.shape), part.dtype.name] for part in parts]
