@@ -19,7 +19,7 @@ ON_JAX = (
 )
 TOO_LATE = (
     "TensorFlow runs already with {have} logical CPU{s}, {count} were asked for, and "
-    "this cannot be changed any more: restart the kernel and run the cells from the top."
+    "this cannot be changed any more: restart the kernel, run the cells from the top."
 )
 
 

@@ -42,7 +42,7 @@ def test_too_late_is_told_in_one_sentence():
     assert "logical CPUs:" not in out
     assert error == (
         "TensorFlow runs already with 1 logical CPU, 2 were asked for, and this cannot "
-        "be changed any more: restart the kernel and run the cells from the top.\n"
+        "be changed any more: restart the kernel, run the cells from the top.\n"
     )
 
 
