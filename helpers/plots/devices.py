@@ -56,18 +56,20 @@ def row_pulls(pulls, replicas, title):
         for panel, (name, pull) in zip(axes, pulls.items(), strict=True):
             for place, (size, replica) in enumerate(zip(pull, replicas, strict=True)):
                 panel.bar(place, size, 0.8, **LOOKS[replica])
+            fair = {"color": "black", "linestyle": ":", "linewidth": 1}
+            panel.axhline(1 / len(names), **fair, label="on one device")
             panel.set_xticks(range(len(names)), names)
             panel.set_ylim(0, 1.1 * max(np.max(other) for other in pulls.values()))
             panel.set_title(name, fontsize=10)
         for replica, look in enumerate(LOOKS):
             axes[0].bar(0, 0, 0, **look, label=f"replica {replica}")
-        axes[0].legend(frameon=False, fontsize=8)
+        axes[0].legend(frameon=False, fontsize=8, loc="upper left")
 
     told = "; ".join(
         f"{name}: {', '.join(f'{size:.3f}' for size in pull)}"
         for name, pull in pulls.items()
     )
-    alt = f"{title}. Pull of each row. {told}."
+    alt = f"{title}. Pull of each row, on one device {1 / len(names):.3f}. {told}."
     show_picture(title, "row of the batch", "pull", alt, draw, (7.5, 2.8), len(pulls))
 
 
@@ -78,7 +80,7 @@ def loss_scales(scales, skipped, title):
         scales: the scale that each step used (n,).
         skipped: numbers of the skipped steps, counted from 0.
     """
-    steps = np.arange(len(scales))
+    steps, levels = np.arange(len(scales)), sorted(set(scales))
 
     def draw(axes):
         axes.step(steps, scales, where="mid", color=BLUE, label="loss scale")
@@ -86,7 +88,9 @@ def loss_scales(scales, skipped, title):
         look = {"color": ORANGE, "marker": "x", "s": 60, "zorder": 3}
         axes.scatter(skipped, marks, label="inf gradient: step skipped", **look)
         axes.set_yscale("log", base=2)
+        axes.set_yticks(levels, [f"{level:g}" for level in levels])
         axes.set_ylim(min(scales) / 1.5, max(scales) * 3)
+        axes.locator_params(axis="x", integer=True)
         axes.legend(frameon=False, ncols=2, loc="upper left")
 
     alt = (
@@ -111,16 +115,16 @@ def gradient_range(gradients, scale, title):
 
     def draw(axes):
         low = min(LEAST - 12, min(power.min() for power in powers.values()))
-        bins = np.arange(np.floor(low), 19)
+        bins = np.arange(np.floor(low), 21)
         for (name, power), look in zip(powers.items(), LOOKS, strict=True):
             axes.hist(power, bins, edgecolor="white", label=name, **look)
         axes.axvspan(low, LEAST, color=GREY, alpha=0.35)
-        axes.axvspan(MOST, 18, color=GREY, alpha=0.35)
-        top = axes.get_ylim()[1]
-        axes.text(LEAST - 0.5, top, "becomes 0", ha="right", va="top")
-        axes.text(MOST + 0.3, top, "inf", ha="left", va="top")
-        axes.set_xlim(low, 18)
-        axes.legend(frameon=False, loc="upper center")
+        axes.axvspan(MOST, 20, color=GREY, alpha=0.35)
+        top = 1.25 * axes.get_ylim()[1]
+        axes.text(LEAST - 0.5, top * 0.98, "becomes 0", ha="right", va="top")
+        axes.text(MOST + 0.5, top * 0.98, "inf", ha="left", va="top")
+        axes.set(xlim=(low, 20), ylim=(0, top))
+        axes.legend(frameon=False, ncols=2, loc="upper center")
 
     told = "; ".join(f"{name}: {share:.0%} become 0" for name, share in lost.items())
     alt = f"{title}. Sizes of {sizes.size} gradients in float16. {told}."
@@ -128,22 +132,27 @@ def gradient_range(gradients, scale, title):
 
 
 def call_seconds(seconds, title):
-    """Seconds that calls took, as bars on a logarithmic scale.
+    """Seconds that calls took, as bars; on a logarithmic scale where they differ much.
 
     Args:
         seconds: dict from what was called to its seconds.
     """
     names, numbers = list(seconds), [float(value) for value in seconds.values()]
+    wide = max(numbers) > 10 * min(numbers)
 
     def draw(axes):
         bars = axes.barh(names, numbers, color=BLUE, edgecolor="white")
         axes.bar_label(bars, [f" {number:.2g} s" for number in numbers])
-        axes.set_xscale("log")
-        axes.set_xlim(min(numbers) / 2, max(numbers) * 4)
+        if wide:
+            axes.set_xscale("log")
+        axes.set_xlim(
+            min(numbers) / 2 if wide else 0, max(numbers) * (4 if wide else 1.3)
+        )
         axes.invert_yaxis()
 
     told = "; ".join(
         f"{name}: {number:.2g} s" for name, number in zip(names, numbers, strict=True)
     )
     height = 0.9 + 0.32 * len(names)
-    show_picture(title, "seconds (log)", "", f"{told}.", draw, (6, height))
+    label = "seconds (log)" if wide else "seconds"
+    show_picture(title, label, "", f"{told}.", draw, (6, height))

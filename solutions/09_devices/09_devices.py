@@ -371,6 +371,13 @@ plots.row_pulls(pulls, [0, 0, 1], title)
 # **Try it.** Change the first line to `n = 4` and the list to `[0, 0, 1, 1]`. Which two
 # panels become equal?
 #
+# <details><summary>What you get</summary>
+#
+# The last two: with equal parts the Keras loss gives every row 1/4, too. The first
+# panel shows twice as much.
+#
+# </details>
+#
 # Habit: in a loop of your own, add the losses of the rows and divide by the number of
 # rows of the **global** batch. Whatever is no sum over rows, such as a penalty on the
 # weights, is added by every replica: divide it by the number of replicas.
@@ -855,7 +862,8 @@ plots.gradient_range(arriving, 2.0**15, "A scale lifts gradients into float16's 
 # rows: X7
 def moved(scaled):
     model = linear(use_bias=False, dtype="mixed_float16")
-    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    inner = keras.optimizers.SGD(0.1)
+    optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=1024.0)
     optimizer.build(model.trainable_variables)
     with tf.GradientTape() as tape:
         loss = mse(y, model(x, training=True))
@@ -865,13 +873,14 @@ def moved(scaled):
     return model.get_weights()[0].ravel()
 
 
-print("with scale_loss:", moved(True))
-print("without:        ", moved(False))
+for name, scaled in {"with scale_loss": True, "without": False}.items():
+    print(f"{name:16}", [f"{number:.1e}" for number in moved(scaled)])
 print(f"with / without:  {(moved(True) / moved(False)).mean():.0f}")
 
 # %% [markdown]
-# A step that is 32,768 times too short: no error, and a loss that stands still. (With
-# `fit` this cannot happen; it scales by itself.)
+# A step that is too short by the scale, here 1024 times, with the scale that Keras
+# begins with 32,768 times: no error, and a loss that stands still. (With `fit` this
+# cannot happen; it scales by itself.)
 #
 # Which scale is right? Nobody knows, so it is found out while training. It begins at
 # 2¹⁵. Is any gradient inf or NaN, the scale was too large: this step is **skipped** and
@@ -900,8 +909,15 @@ plots.loss_scales(scales, skipped, "inf halves the scale, four good steps double
 # So a few skipped steps at the start of training are normal. A scale that keeps
 # falling is not: then the loss itself is NaN.
 #
-# **Try it.** Let every step after 10 be bad: `bad = step > 10`. What is the scale at
-# the end? Predict first.
+# **Try it.** Let every step after 10 be bad: `bad = step > 10`. Which scale does the
+# last step use? Predict first.
+#
+# <details><summary>What you get</summary>
+#
+# 16. After steps 3 and 7 it doubles to 4096, and each of the eight bad steps from 11
+# to 18 halves it.
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise: scale, unscale, skip
@@ -1154,29 +1170,36 @@ def scaled_sgd(w, gradients, learning_rate, scale, growth_steps):
 # ## No faster on a CPU
 #
 # Half the bits, half the time? On GPUs and TPUs with units for 16-bit numbers, often.
-# A CPU has such units rarely; it turns numbers back and forth instead. Measure it: the
-# same `fit` with three policies. Your numbers will differ from these, and from run to
-# run.
+# Most CPUs have none for float16; they turn numbers back and forth instead. Measure it:
+# one epoch of the same `fit` with three policies, the best of five tries each.
+
 
 # %% varies: timings
 # rows: X7
-wide = np.random.default_rng(0).normal(size=(2000, 256)).astype("float32")
-seconds = {}
-for policy in ("float32", "mixed_float16", "mixed_bfloat16"):
+def best_of_five(policy):
     keras.config.set_dtype_policy(policy)
     layers = [keras.layers.Dense(256, "relu") for _ in range(2)]
     model = keras.Sequential([keras.Input((256,)), *layers, keras.layers.Dense(1)])
-    model.compile("sgd", "mse")
-    model.fit(wide[:200], wide[:200, :1], batch_size=200, verbose=0)  # trace it
-    begin = time.perf_counter()
-    model.fit(wide, wide[:, :1], batch_size=200, epochs=3, verbose=0)
-    seconds[policy] = time.perf_counter() - begin
-keras.config.set_dtype_policy("float32")
-plots.call_seconds(seconds, "Fewer bits, the same CPU")
+    keras.config.set_dtype_policy("float32")
+    model.compile("sgd", "mse", auto_scale_loss=policy == "mixed_float16")
+    tries = []
+    for _ in range(6):  # the first one traces the step
+        begin = time.perf_counter()
+        model.fit(wide, wide[:, :1], batch_size=200, verbose=0)
+        tries.append(time.perf_counter() - begin)
+    return min(tries[1:])
+
+
+wide = np.random.default_rng(0).normal(size=(2000, 256)).astype("float32")
+policies = ("float32", "mixed_float16", "mixed_bfloat16")
+seconds = {policy: best_of_five(policy) for policy in policies}
+plots.call_seconds(seconds, "Half the bits, and not half the time")
 
 # %% [markdown]
-# On a CPU mixed precision is for trying out whether your code survives it. Measure on
-# the machine that will train before you decide.
+# Your bars will differ from these, and from run to run: a little shorter, a little
+# longer. What you will not see is half the time. On a CPU mixed precision is for trying
+# out whether your code survives it. Before you decide, measure on the machine that will
+# train.
 
 # %% [markdown]
 # ## Compile the step: XLA
@@ -1206,9 +1229,10 @@ for name, function in {"plain": python, "XLA": compiled}.items():
     print(f"NumPy inside, {name}:", outcome(lambda: function(ops.ones(2)).shape))
 
 # %% [markdown]
-# XLA must know all that happens: Python or NumPy code inside, and text, are refused.
-# And it compiles for **one** shape. Watch which calls below are the slow ones. The last
-# batch of an epoch is often smaller.
+# XLA must know all that happens: NumPy code inside, and text, are refused. And it
+# compiles for **one** shape. Watch which calls below are the slow ones: plain
+# TensorFlow also records a step anew, but XLA then compiles it. The last batch of an
+# epoch is often smaller.
 
 # %% varies: timings
 # rows: X9
