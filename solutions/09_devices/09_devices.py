@@ -459,47 +459,50 @@ def distributed_step(strategy, model, optimizer, x, y, batch_size):
 
 # %% check: distributed_step, 5 points
 def evidence(distributed_step, rng):
-    strategy = tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
+    adding = tf.distribute.ReductionToOneDevice()
+    strategies = [
+        tf.distribute.MirroredStrategy(devices, cross_device_ops=adding)
+        for devices in (["CPU:0", "CPU:1"], ["CPU:0"])
+    ]
     d, k = int(rng.integers(2, 5)), int(rng.integers(2, 4))
     kernel = rng.normal(size=(d, k)).astype("float32")
 
-    def start(**settings):
+    def start(strategy, **settings):
         with strategy.scope():
             layer = keras.layers.Dense(k, use_bias=False, **settings)
             model = keras.Sequential([keras.Input((d,)), layer])
             optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
             optimizer.build(model.trainable_variables)
         model.set_weights([kernel])
-        return model, optimizer
+        return strategy, model, optimizer
 
-    def deal(array, sizes):
-        parts = np.split(array, np.cumsum(sizes)[:-1])
-        return strategy.experimental_distribute_values_from_function(
-            lambda replica: tf.constant(parts[replica.replica_id_in_sync_group])
-        )
+    def step(strategy, model, optimizer, sizes):
+        def deal(width):
+            rows = rng.normal(size=(sum(sizes), width)).astype("float32")
+            parts = np.split(rows, np.cumsum(sizes)[:-1])
+            return strategy.experimental_distribute_values_from_function(
+                lambda replica: tf.constant(parts[replica.replica_id_in_sync_group])
+            )
 
-    def step(model, optimizer, sizes):
-        x = rng.normal(size=(sum(sizes), d)).astype("float32")
-        y = rng.normal(size=(sum(sizes), k)).astype("float32")
-        both = deal(x, sizes), deal(y, sizes)
+        both = deal(d), deal(k)
         return distributed_step(strategy, model, optimizer, *both, sum(sizes))
 
     half, part = int(rng.integers(2, 5)), int(rng.integers(1, 4))
-    plain, penalised = start(), start(kernel_regularizer=keras.regularizers.L2(0.3))
+    more, penalty = part + int(rng.integers(2, 4)), keras.regularizers.L2(0.3)
+    plain = start(strategies[0])
     runs = {
         "equal parts": (plain, [half, half]),
-        "a second step, parts that differ": (
-            plain,
-            [part + int(rng.integers(2, 4)), part],
+        "a second step, parts that differ": (plain, [more, part]),
+        "with a penalty": (
+            start(strategies[0], kernel_regularizer=penalty),
+            [half] * 2,
         ),
-        "a model with a penalty": (penalised, [half, half]),
+        "one replica": (start(strategies[1], kernel_regularizer=penalty), [more]),
     }
-    for name, ((model, optimizer), sizes) in runs.items():
+    for name, (parts, sizes) in runs.items():
         given = {"rows of the parts": sizes, "numbers in a row": [d, k]}
-        yield f"{name}: the loss", lambda: step(model, optimizer, sizes), given
-        yield f"{name}: weights afterwards", lambda: model.get_weights()[0], given
+        yield f"{name}: the loss", lambda: step(*parts, sizes), given
+        yield f"{name}: weights afterwards", lambda: parts[1].get_weights()[0], given
 
 
 check("09/distributed_step", evidence)
@@ -552,6 +555,23 @@ def distributed_step(strategy, model, optimizer, x, y, batch_size):
         with tf.GradientTape() as tape:
             row_losses = ops.mean(ops.square(y - model(x, training=True)), axis=-1)
             loss = ops.sum(row_losses) / batch_size + sum(model.losses)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    return strategy.reduce("SUM", strategy.run(replica_step, args=(x, y)), axis=None)
+
+
+# %% mistake: there are always two replicas
+"""You divide the penalty by 2. On a machine with one device, or eight, that is wrong:
+ask the strategy, `strategy.num_replicas_in_sync`."""
+
+
+def distributed_step(strategy, model, optimizer, x, y, batch_size):
+    def replica_step(x, y):
+        with tf.GradientTape() as tape:
+            row_losses = ops.mean(ops.square(y - model(x, training=True)), axis=-1)
+            loss = ops.sum(row_losses) / batch_size + sum(model.losses) / 2
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return loss
@@ -715,7 +735,7 @@ def mixed_model(n_features, units, k):
 def evidence(mixed_model, rng):
     d, units, k = (int(number) for number in rng.integers(3, 7, 3))
     given = {"n_features": d, "units": units, "k": k}
-    model, second = mixed_model(d, units, k), mixed_model(d, units, k)
+    model, ones = mixed_model(d, units, k), np.ones((2, d))
 
     def dtypes():
         return [keras.backend.standardize_dtype(w.dtype) for w in model.weights]
@@ -723,11 +743,10 @@ def evidence(mixed_model, rng):
     def answer(x):
         return model(x.astype("float32"), training=False)
 
-    yield "shapes of the weights", [w.shape for w in model.get_weights()], given
-    yield "dtypes of the weights", dtypes, given
-    ones = np.ones((2, d))
     name = keras.backend.standardize_dtype(answer(ones).dtype)
     yield "dtype of the answers", name, given
+    yield "shapes of the weights", [w.shape for w in model.get_weights()], given
+    yield "dtypes of the weights", dtypes, given
 
     x, weights = np.zeros((3, d)), [np.zeros(w.shape) for w in model.get_weights()]
     feature, unit, label = rng.integers(d), rng.integers(units), rng.integers(1, k)
@@ -749,7 +768,6 @@ def evidence(mixed_model, rng):
     yield label_one, lambda: [gap(row, 1) for row in range(3)], about
     yield "the same where relu gives 0", lambda: gap(0, -1), about
     yield "the global policy afterwards", lambda: keras.config.dtype_policy().name
-    yield "shapes of a second model", lambda: [w.shape for w in second.get_weights()]
     yield "whether it is compiled", lambda: bool(model.compiled), given
 
 
@@ -1004,17 +1022,12 @@ def evidence(scaled_sgd, rng):
     for case, (gradients, rate) in cases.items():
         given = {"gradients": gradients, "scale": scale, "growth_steps": growth}
         given["learning_rate"] = rate
-        found = {}
 
-        def weights():
-            found["both"] = scaled_sgd(w.copy(), gradients.copy(), rate, scale, growth)
-            return found["both"][0]
+        def both():
+            return scaled_sgd(w.copy(), gradients.copy(), rate, scale, growth)
 
-        def used():
-            return [float(number) for number in found["both"][1]]
-
-        yield f"{case}: weights", weights, given
-        yield f"{case}: scales", used, given
+        yield f"{case}: weights", lambda: both()[0], given
+        yield f"{case}: scales", lambda: [float(used) for used in both()[1]], given
 
     def after():
         scaled_sgd(w, cases["good steps only"][0], learning_rate, scale, growth)
@@ -1143,6 +1156,26 @@ def scaled_sgd(w, gradients, learning_rate, scale, growth_steps):
                 scale, good = scale * 2, 0
         else:
             good = 0
+    return w, scales
+
+
+# %% mistake: a step may be taken in the caller's array
+"""`w -= ...` changes the array that you were given, so the caller's old weights are
+gone. `w = w - ...` makes a new one."""
+
+
+def scaled_sgd(w, gradients, learning_rate, scale, growth_steps):
+    scales, good = [], 0
+    for gradient in gradients:
+        scales.append(scale)
+        arrived = (gradient * scale).astype("float16")
+        if np.isfinite(arrived).all():
+            w -= learning_rate * (arrived.astype("float32") / scale)
+            good += 1
+            if good == growth_steps:
+                scale, good = scale * 2, 0
+        else:
+            scale, good = scale / 2, 0
     return w, scales
 
 
