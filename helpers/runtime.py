@@ -14,8 +14,9 @@ NO_TENSORFLOW = (
     'os.environ["KERAS_BACKEND"] = "jax" first, and run this cell again.'
 )
 ON_JAX = (
-    "No TensorFlow here: compile, fit, evaluate, predict and callbacks run on JAX. "
-    "GradientTape and tf.data do not, nor do lessons and checks that use them."
+    "No TensorFlow here: compile, fit, evaluate, predict and callbacks of your own "
+    "models run on JAX. GradientTape and tf.data do not, nor do the lessons, whose "
+    "set-up cells import TensorFlow."
 )
 TOO_LATE = (
     "TensorFlow runs already with {have} logical CPU{s}, {count} were asked for, and "

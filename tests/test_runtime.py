@@ -16,7 +16,8 @@ START = "from helpers import runtime\nruntime.start()\n"
 
 def run(script, **environment):
     """What a fresh process prints, and what it writes to standard error."""
-    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, **settings, **environment},
