@@ -8,7 +8,7 @@ LOOKS = (
     {"facecolor": BLUE, "alpha": 0.8},
     {"facecolor": ORANGE, "alpha": 0.8, "hatch": "//"},
 )
-LEAST, MOST = -24, np.log2(65504)  # exponents of float16: smallest and largest number
+LEAST, MOST = -25, np.log2(65504)  # powers of 2 that float16 rounds to 0, or can hold
 
 
 def divided_batches(batches, title):

@@ -415,8 +415,8 @@ plots.row_pulls(pulls, [0, 0, 1], title)
 # `batch_size` is the number of rows of all parts. A row's loss is the mean of its
 # squared errors. The loss of the batch is the mean over **all its rows**, plus the
 # penalties in `model.losses` (there may be none), once. Take one step of `optimizer`
-# and return this loss, one number: loss and weights as on one device. Model and
-# optimizer were built in the scope. 20 minutes.
+# and return this loss, one number: loss and weights as on one device. There may be
+# one replica or several; model and optimizer were built in the scope. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1562,11 +1562,10 @@ def relative_error(y_true, y_pred):
 # | `get_unscaled_gradients(gradients)` | leave it out: `apply` divides |
 # | `mixed_precision.experimental.set_policy` | `keras.config.set_dtype_policy` |
 # | `LossScaleOptimizer(..., loss_scale="dynamic")` | `initial_scale=`, always dynamic |
-# | `Reduction.NONE` and `compute_average_loss` | sum divided by the global batch |
+# | `Reduction.NONE`, then `compute_average_loss` | sum, divided by the global batch |
 # | `strategy.experimental_run_v2` | `strategy.run` |
 # | `experimental_compile=True` | `jit_compile=True` |
 # | `TPUStrategy` on Colab | Keras on JAX |
-# | `list_physical_devices`, then logical GPUs late in a notebook | in the first cell |
 #
 # </details>
 
