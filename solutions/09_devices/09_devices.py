@@ -45,7 +45,8 @@ print(outcome(lambda: tf.config.set_logical_device_configuration(cpu, three)))
 # %% [markdown]
 # Too late is an error, and there is no way back: restart the kernel, run the cells from
 # the top. What does not know of the second device goes on using `CPU:0`.
-#
+
+# %% [markdown]
 # ## How a batch is divided
 #
 # `MirroredStrategy` keeps a copy of the model on each device, a **replica**. In every
@@ -1253,7 +1254,8 @@ def network(jit_compile):
     return model
 
 
-losses = [network(jit).train_on_batch(x_train, y_train) for jit in (False, True)]
+with runtime.no_stderr():  # in some versions XLA greets you when it begins
+    losses = [network(jit).train_on_batch(x_train, y_train) for jit in (False, True)]
 print(f"loss {losses[0]:.4f}, difference below 1e-6: {abs(np.diff(losses)[0]) < 1e-6}")
 print("asked for nothing, on this TensorFlow CPU:", network("auto").jit_compile)
 python = tf.function(lambda v: tf.numpy_function(np.sort, [v], "float32"))
