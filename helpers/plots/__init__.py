@@ -6,6 +6,13 @@ Blue and orange go with different line styles and markers: colour is never the o
 sign. Importing this package changes no matplotlib setting.
 """
 
+from helpers.plots.devices import (
+    call_seconds,
+    divided_batches,
+    gradient_range,
+    loss_scales,
+    row_pulls,
+)
 from helpers.plots.live import (
     LiveCurves,
 )
@@ -54,14 +61,18 @@ __all__ = [
     "batches_and_epoch",
     "boundaries",
     "by_batch_size",
+    "call_seconds",
     "class_counts",
     "class_totals",
     "curves",
+    "divided_batches",
     "drawing",
     "epochs_seen",
+    "gradient_range",
     "images",
     "learning_curves",
     "loss_parts",
+    "loss_scales",
     "loss_shapes",
     "lowest_points",
     "padded_batch",
@@ -69,6 +80,7 @@ __all__ = [
     "parts_and_total",
     "precision_and_recall",
     "reach",
+    "row_pulls",
     "running_loss",
     "seen_rows",
     "split_classes",
