@@ -6,6 +6,14 @@ Blue and orange go with different line styles and markers: colour is never the o
 sign. Importing this package changes no matplotlib setting.
 """
 
+from helpers.plots.capstone import (
+    class_accuracy,
+    confused_pairs,
+    confusion,
+    gradient_norms,
+    leaning,
+    report_page,
+)
 from helpers.plots.live import (
     LiveCurves,
 )
@@ -54,12 +62,17 @@ __all__ = [
     "batches_and_epoch",
     "boundaries",
     "by_batch_size",
+    "class_accuracy",
     "class_counts",
     "class_totals",
+    "confused_pairs",
+    "confusion",
     "curves",
     "drawing",
     "epochs_seen",
+    "gradient_norms",
     "images",
+    "leaning",
     "learning_curves",
     "loss_parts",
     "loss_shapes",
@@ -69,6 +82,7 @@ __all__ = [
     "parts_and_total",
     "precision_and_recall",
     "reach",
+    "report_page",
     "running_loss",
     "seen_rows",
     "split_classes",
