@@ -1854,3 +1854,805 @@ def project(x, y, num_validation, seed, epochs):
     best_epoch = int(np.argmax(scores)) + 1
     report = {"scores": scores, "best_epoch": best_epoch}
     return {"model": model, "validation": validation, **report}
+
+
+# %% [markdown]
+# ## Hold a second loop beside fit
+#
+# One day `fit` will not do what you need: two optimizers, a loss over several batches,
+# a step that looks at its own gradients. Then you write the loop, and the first thing
+# to ask is whether it does what `fit` did. This one also limits the *global norm*, the
+# length of all gradients together, and reports it: a norm that explodes is seen an
+# epoch before the loss is NaN.
+#
+# A step in `tf.function` is traced: Python runs it once for each new shape. Count it.
+# Batches of 4, 4 and 3 rows: how many traces would you expect?
+
+
+# %%
+# rows: G2, G16, G17
+def traces(build_first):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    optimizer, count = keras.optimizers.Adam(), []
+    if build_first:
+        optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(x):
+        count.append("traced")  # Python, so only when traced
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x, training=True) ** 2)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+
+    for rows in (4, 4, 3):
+        step(tf.ones((rows, 2)))
+    return len(count)
+
+
+print("optimizer built by the first step:", traces(False), "traces")
+print("optimizer built before:           ", traces(True), "traces")
+
+# %% [markdown]
+# Two shapes are two traces. The third comes from an optimizer that makes its slots in
+# the first step. Habit: `optimizer.build(model.trainable_variables)` before the loop.
+
+# %% [markdown]
+# ### Exercise: the same training by tape
+#
+# Write `tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm)`.
+# `losses` and `loss_weights` are dicts by output, the losses are Keras losses,
+# `optimizer` is built, and `dataset` gives `(x, y, w)` with dicts `y` and `w`, as
+# `pipelines` does. Do what `fit` does on these batches, in their order:
+#
+# - the total of a batch is the weighted sum of the losses, each with its row weights,
+#   plus the penalties in `model.losses`; layers know that they are being trained;
+# - the gradients are clipped to the global norm `clip_norm`.
+#
+# Return a list with a dict per epoch: `"loss"`, the mean total over **rows**, and
+# `"grad_norm"`, the mean over steps of the global norm **before** clipping, as floats.
+# With two sizes of batches, Python runs the model at most twice. 30 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# Write it without `tf.function` first, and compile the step when the numbers are right.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `losses[name](y[name], found[name], w[name])` is one number. Everything from the call
+# of the model to the total belongs into the `with` block.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)` gives the norm from
+# before. Return loss and norm from the step, and add up `float(loss) * len(x)`.
+#
+# </details>
+
+
+# %% exercise: tape_train
+# rows: G1, G3, G4, G5, G7, G15, G18, G19
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    """Train with a tape; returns [{"loss": ..., "grad_norm": ...}] by epoch."""
+    ### BEGIN SOLUTION
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+    ### END SOLUTION
+
+
+# %% check: tape_train, 6 points
+class Counter(keras.layers.Layer):
+    """Passes its input on and counts how often Python runs it."""
+
+    def __init__(self):
+        super().__init__()
+        self.log = {"calls": 0}
+
+    def call(self, x):
+        self.log["calls"] += 1
+        return x
+
+
+def evidence(tape_train, rng):
+    n, size, d = int(rng.integers(11, 15)), 4 + int(rng.integers(2)), 3
+    n -= n % size == 0  # a smaller last batch
+    x = rng.normal(size=(n, d)).astype("float32")
+    known = (np.arange(n) % 3 > 0).astype("float32")
+    y = {"digit": rng.integers(0, 4, n), "lean": rng.normal(3, 2, (n, 1))}
+    w = {"digit": rng.uniform(0.3, 3, n).astype("float32"), "lean": known}
+    rows = tf.data.Dataset.from_tensor_slices((x, y, w)).batch(size)
+    losses = {
+        "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        "lean": keras.losses.MeanSquaredError(),
+    }
+    loss_weights = {"digit": 1.0, "lean": float(rng.uniform(0.2, 0.6))}
+    kernels = [rng.normal(size=shape) for shape in ((d, 5), (5, 4), (5, 1))]
+
+    def build():
+        inputs, counter = keras.Input((d,)), Counter()
+        body = keras.layers.Dense(5, use_bias=False, kernel_regularizer="l2")
+        heads = {
+            "digit": keras.layers.Dense(4, use_bias=False),
+            "lean": keras.layers.Dense(1, use_bias=False),
+        }
+        found = keras.layers.BatchNormalization(momentum=0.5)(body(counter(inputs)))
+        outputs = {name: head(found) for name, head in heads.items()}
+        model = keras.Model(inputs, outputs)
+        for layer, kernel in zip((body, *heads.values()), kernels, strict=True):
+            layer.set_weights([kernel])
+        counter.log["calls"] = 0
+        return model, counter
+
+    def run(clip_norm, epochs, eagerly=True):
+        model, counter = build()
+        optimizer = keras.optimizers.SGD(0.1)
+        optimizer.build(model.trainable_variables)
+        tf.config.run_functions_eagerly(eagerly)
+        try:
+            logs = tape_train(
+                model, losses, loss_weights, optimizer, rows, epochs, clip_norm
+            )
+        finally:
+            tf.config.run_functions_eagerly(False)
+        return logs, model.get_weights(), counter.log["calls"]
+
+    for case, clip_norm in {
+        "no clipping": 1e6,
+        "clipping": rng.uniform(0.3, 0.6),
+    }.items():
+        clip_norm = float(clip_norm)
+        given = {"rows": n, "batch_size": size, "clip_norm": clip_norm, "epochs": 2}
+        given["loss_weights"] = loss_weights
+        found = functools.cache(lambda clip_norm=clip_norm: run(clip_norm, 2))
+        for name in ("loss", "grad_norm"):
+            value = lambda: [float(entry[name]) for entry in found()[0]]  # noqa: E731
+            yield f"{case}: {name} by epoch", value, given
+        yield f"{case}: weights afterwards", lambda: found()[1], given
+    yield "how often Python ran, at least 2", lambda: max(2, run(1e6, 2, False)[2])
+
+
+check("08/tape_train", evidence)
+
+# %% mistake: clipping each gradient is clipping all of them
+"""You clip every gradient by itself. Large ones are cut and small ones stay, so the step
+points elsewhere. `tf.clip_by_global_norm` divides all of them by the same number."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        norm = tf.linalg.global_norm(gradients)
+        gradients = [tf.clip_by_norm(g, clip_norm) for g in gradients]
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: the norm is what reaches the optimizer
+"""You report the norm after clipping, which is never above `clip_norm`. Whether it was
+too large can be seen only before."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        norm = tf.linalg.global_norm(gradients)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: the limit is for reading only
+"""You report the norms and clip nothing: the optimizer gets the gradients as they are."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        norm = tf.linalg.global_norm(gradients)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: a penalty finds its way into the loss
+"""You leave out `model.losses`. `fit` adds the penalties of the layers by itself, in your
+own loop you do."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n(parts)
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: a model knows that it is being trained
+"""You call the model without `training=True`: dropout is off, and batch normalisation
+learns no mean and no variance."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: weights of rows are for fit only
+"""You read `w` from the Dataset and do not use it: every gap counts as a lean of 0. Hand
+the weights of an output to its loss."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: both heads count the same
+"""You add the losses without `loss_weights`."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [losses[name](y[name], found[name], w[name]) for name in losses]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: every batch is a full one
+"""You average the losses of the batches, and a smaller last batch counts as much as a full
+one. Weigh each with its rows."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss)
+            rows += 1
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: the last batch stands for the epoch
+"""Your norm is that of the last batch. Average over all steps of the epoch."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms = [float(norm)]
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: counters start anew by themselves
+"""Your counters are made before the first epoch and run on, so the second epoch reports
+the mean over both. Begin each epoch with empty ones."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs, rows, total, norms = [], 0, 0.0, []
+    for _ in range(epochs):
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: a function per step
+"""The model's Python code runs again and again. Either your step is not compiled, or you
+make a new `tf.function` in the loop. Define it once, outside, and hand tensors in."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss) * len(x)
+            rows += len(x)
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% [markdown]
+# PLACE FOR: parity
+
+# %% [markdown]
+# Now a real one: the plain reader once more, by tape, with a limit of 2 for the norm.
+# Where in the training are the gradients largest? This cell runs **your** loop; as long
+# as it is not written, it says so.
+
+# %%
+keras.utils.set_random_seed(8)
+by_tape = plain_reader()
+optimizer = keras.optimizers.Adam(0.003)
+optimizer.build(by_tape.trainable_variables)
+rows = tf.data.Dataset.from_tensor_slices(part(~held_out)).shuffle(2000, seed=8)
+losses = {"digit": entropy, "lean": keras.losses.Huber(2.0)}
+settings = {"digit": 1.0, "lean": 0.1}, optimizer, rows.batch(64), 15
+try:
+    plots.gradient_norms(tape_train(by_tape, losses, *settings, 2.0), 2.0)
+except NotImplementedError:
+    print("Write `tape_train` first.")
+print("by tape:", scores_of(by_tape))
+
+# %% [markdown]
+# ## Look at the errors
+#
+# An accuracy of 0.98 does not say *which* images are read wrongly. The rows of a
+# *confusion matrix* are the digits, its columns what was read. You look at it with the
+# images beside it: some errors are the model's, some are the writer's, and some are
+# wrong labels.
+
+# %% [markdown]
+# ### Exercise: the error report
+#
+# Write `error_report(model, dataset, k)` for a model that answers with a dict and a
+# Dataset of batches `(x, y)` or `(x, y, w)`, with the dict `y`, that may come in another
+# order each time. Return two things:
+#
+# - the confusion matrix, whole numbers `(10, 10)`, rows the digits, columns what was
+#   read (the largest logit); every image counts once, whatever its weight;
+# - a list of the (at most) `k` most frequent confusions `(digit, read, count)`, counts
+#   above 0 only, the most frequent first; of equal counts the smaller digit first, then
+#   the smaller read.
+#
+# 15 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# How often do you go through the Dataset? Each pass may have its own order.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `np.add.at(matrix, (digits, read), 1)` counts a whole batch. `sorted` keeps the order
+# of equal entries, so walk through digits and reads from small to large.
+#
+# </details>
+
+
+# %% exercise: error_report
+# rows: B62, B64, B65
+def error_report(model, dataset, k):
+    """Confusion matrix (10, 10) and the k most frequent (digit, read, count)."""
+    ### BEGIN SOLUTION
+    matrix = np.zeros((10, 10), int)
+    for x, y, *_ in dataset:
+        read = np.argmax(model(x, training=False)["digit"], 1)
+        np.add.at(matrix, (np.asarray(y["digit"]), read), 1)
+    pairs = [
+        (digit, read, int(matrix[digit, read]))
+        for digit in range(10)
+        for read in range(10)
+        if digit != read and matrix[digit, read]
+    ]
+    return matrix, sorted(pairs, key=lambda pair: -pair[2])[:k]
+    ### END SOLUTION
+
+
+# %% check: error_report, 3 points
+def evidence(error_report, rng):
+    def case(n, confusions):
+        """Rows of logits, with the given counts of confusions among `n` rows."""
+        digit = np.concatenate([np.arange(10), rng.integers(0, 10, n - 10)])
+        read = digit.copy()
+        for written, taken, count in confusions:
+            digit = np.append(digit, [written] * count)
+            read = np.append(read, [taken] * count)
+        x = rng.normal(size=(len(digit), 10)).astype("float32")
+        x[np.arange(len(x)), read] = x.max(1) + rng.uniform(0.5, 1, len(x))
+        w = {"digit": rng.uniform(0.5, 2, len(x)), "lean": np.ones(len(x))}
+        y = {"digit": digit, "lean": np.zeros((len(x), 1))}
+        return x, y, w
+
+    inputs = keras.Input((10,))
+    outputs = {"digit": keras.layers.Identity()(inputs)}
+    outputs["lean"] = keras.layers.Dense(1)(inputs)
+    model = keras.Model(inputs, outputs)
+    a, b, c, d = (int(digit) for digit in rng.permutation(10)[:4])
+    many = [(a, b, 5), (b, a, 4), (c, d, 2), (d, c, 2), (d, a, 1), (c, b, 1)]
+    cases = {
+        "k of many": (case(int(rng.integers(30, 50)), many), int(rng.integers(3, 6))),
+        "all of few": (case(int(rng.integers(15, 30)), many[:2]), 5),
+        "no errors": (case(int(rng.integers(15, 30)), []), 3),
+    }
+    for name, (parts, k) in cases.items():
+        kept = parts if name != "no errors" else parts[:2]
+        rows = tf.data.Dataset.from_tensor_slices(kept)
+        rows = rows.shuffle(len(parts[0]), seed=int(rng.integers(1000))).batch(16)
+        given = {"rows": len(parts[0]), "k": k}
+        found = functools.cache(lambda rows=rows, k=k: error_report(model, rows, k))
+        yield f"{name}: the matrix", lambda: found()[0], given
+        listed = lambda: [list(map(int, pair)) for pair in found()[1]]  # noqa: E731
+        yield f"{name}: the confusions", listed, given
+
+
+check("08/error_report", evidence)
+
+# %% mistake: a Dataset gives the same order twice
+"""You go through the Dataset twice, once for the digits and once for the predictions.
+Training data come in a new order each time, so they do not belong together. Take both
+from the same batch."""
+
+
+def error_report(model, dataset, k):
+    matrix = np.zeros((10, 10), int)
+    digits = np.concatenate([batch[1]["digit"] for batch in dataset])
+    images = np.concatenate([batch[0] for batch in dataset])
+    read = np.argmax(model(images, training=False)["digit"], 1)
+    np.add.at(matrix, (digits, read), 1)
+    pairs = [
+        (digit, read, int(matrix[digit, read]))
+        for digit in range(10)
+        for read in range(10)
+        if digit != read and matrix[digit, read]
+    ]
+    return matrix, sorted(pairs, key=lambda pair: -pair[2])[:k]
+
+
+# %% mistake: rows are what was read
+"""Your matrix lies on its side: rows are the digits that were written, columns what was
+read. The pairs are turned around with it."""
+
+
+def error_report(model, dataset, k):
+    matrix = np.zeros((10, 10), int)
+    for x, y, *_ in dataset:
+        read = np.argmax(model(x, training=False)["digit"], 1)
+        np.add.at(matrix, (read, np.asarray(y["digit"])), 1)
+    pairs = [
+        (digit, read, int(matrix[digit, read]))
+        for digit in range(10)
+        for read in range(10)
+        if digit != read and matrix[digit, read]
+    ]
+    return matrix, sorted(pairs, key=lambda pair: -pair[2])[:k]
+
+
+# %% mistake: a 3 read as 8 is an 8 read as 3
+"""You add up both directions of a pair. They are different errors with different causes
+(and different costs): list each by itself."""
+
+
+def error_report(model, dataset, k):
+    matrix = np.zeros((10, 10), int)
+    for x, y, *_ in dataset:
+        read = np.argmax(model(x, training=False)["digit"], 1)
+        np.add.at(matrix, (np.asarray(y["digit"]), read), 1)
+    pairs = [
+        (digit, read, int(matrix[digit, read] + matrix[read, digit]))
+        for digit in range(10)
+        for read in range(digit + 1, 10)
+        if matrix[digit, read] + matrix[read, digit]
+    ]
+    return matrix, sorted(pairs, key=lambda pair: -pair[2])[:k]
+
+
+# %% mistake: the most frequent pairs are confusions
+"""Your list begins with digits read rightly: the diagonal holds the hits. Leave it out."""
+
+
+def error_report(model, dataset, k):
+    matrix = np.zeros((10, 10), int)
+    for x, y, *_ in dataset:
+        read = np.argmax(model(x, training=False)["digit"], 1)
+        np.add.at(matrix, (np.asarray(y["digit"]), read), 1)
+    pairs = [
+        (digit, read, int(matrix[digit, read]))
+        for digit in range(10)
+        for read in range(10)
+        if matrix[digit, read]
+    ]
+    return matrix, sorted(pairs, key=lambda pair: -pair[2])[:k]
+
+
+# %% mistake: there are always k confusions
+"""You fill the list with pairs that never occurred. A pair with the count 0 is no
+confusion: leave it out, and let the list be shorter."""
+
+
+def error_report(model, dataset, k):
+    matrix = np.zeros((10, 10), int)
+    for x, y, *_ in dataset:
+        read = np.argmax(model(x, training=False)["digit"], 1)
+        np.add.at(matrix, (np.asarray(y["digit"]), read), 1)
+    pairs = [
+        (digit, read, int(matrix[digit, read]))
+        for digit in range(10)
+        for read in range(10)
+        if digit != read
+    ]
+    return matrix, sorted(pairs, key=lambda pair: -pair[2])[:k]
+
+
+# %% mistake: a matrix of shares says the same
+"""You divided by the rows. Shares hide how many images are behind them: 1 of 2 and 50 of
+100 are both a half. Return counts."""
+
+
+def error_report(model, dataset, k):
+    matrix = np.zeros((10, 10), int)
+    for x, y, *_ in dataset:
+        read = np.argmax(model(x, training=False)["digit"], 1)
+        np.add.at(matrix, (np.asarray(y["digit"]), read), 1)
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    pairs = [
+        (digit, read, int(matrix[digit, read]))
+        for digit in range(10)
+        for read in range(10)
+        if digit != read and matrix[digit, read]
+    ]
+    return shares, sorted(pairs, key=lambda pair: -pair[2])[:k]
+
+
+# %% mistake: weights say how often an error occurred
+"""You count each row with its weight. The weights steered the training; a report of
+errors counts images, each once."""
+
+
+def error_report(model, dataset, k):
+    matrix = np.zeros((10, 10))
+    for x, y, w in dataset:
+        read = np.argmax(model(x, training=False)["digit"], 1)
+        np.add.at(matrix, (np.asarray(y["digit"]), read), np.asarray(w["digit"]))
+    pairs = [
+        (digit, read, int(matrix[digit, read]))
+        for digit in range(10)
+        for read in range(10)
+        if digit != read and matrix[digit, read]
+    ]
+    return matrix, sorted(pairs, key=lambda pair: -pair[2])[:k]
