@@ -91,7 +91,7 @@ def confused_pairs(x, digit, read, pairs, most=8):
     """
     digit, read = np.asarray(digit), np.asarray(read)
     side = np.shape(x)[1]
-    rows = []
+    most, rows = min(most, max((count for *_, count in pairs), default=1)), []
     for written, taken, _ in pairs:
         found = np.flatnonzero((digit == written) & (read == taken))[:most]
         blank = np.zeros((most - len(found), side, side))
@@ -108,12 +108,12 @@ def confused_pairs(x, digit, read, pairs, most=8):
 
     told = [f"{a} read as {b}: {count} images" for a, b, count in pairs]
     title = "What was confused most often" if pairs else "Nothing was confused"
-    size = (6, 0.8 + 0.65 * max(1, len(rows)))
+    size = (2.2 + 0.6 * most, 0.8 + 0.65 * max(1, len(rows)))
     show_picture(title, "", "", f"{title}. {'; '.join(told)}.", draw, size)
 
 
 def class_accuracy(matrix):
-    """Which share of each digit is read rightly, as bars; the lowest is marked.
+    """Which share of each digit is read rightly; the lowest one is a square.
 
     Args:
         matrix: int array (k, k), rows are the digits, columns what was read.
@@ -122,13 +122,14 @@ def class_accuracy(matrix):
     worst = int(np.argmin(shares))
 
     def draw(axes):
-        bars = axes.bar(range(len(shares)), shares, color=BLUE)
-        bars[worst].set(facecolor=ORANGE, hatch="//")
+        space = 0.1 * (1 - shares.min()) + 0.002
         for digit, share in enumerate(shares):
-            text = f"{share:.2f}"
-            axes.text(digit, share - 0.02, text, ha="center", va="top", color="white")
-        axes.set_ylim(max(0.0, shares.min() - 0.2), 1.0)
+            marker, color = ("s", ORANGE) if digit == worst else ("o", BLUE)
+            axes.plot(digit, share, marker, color=color)
+            axes.text(digit, share + space, f"{share:.2f}", ha="center")
+        axes.set_ylim(shares.min() - 2 * space, 1 + 3 * space)
         axes.set_xticks(range(len(shares)))
+        axes.grid(axis="y", alpha=0.3)
 
     title = f"The {worst} is read worst: {shares[worst]:.2f} of them rightly"
     told = ", ".join(f"{digit}: {share:.2f}" for digit, share in enumerate(shares))
