@@ -6,6 +6,15 @@ Blue and orange go with different line styles and markers: colour is never the o
 sign. Importing this package changes no matplotlib setting.
 """
 
+from helpers.plots.callbacks import (
+    early_stop,
+    hook_lanes,
+    plateau,
+    range_test,
+    rates,
+    running_means,
+    two_halves,
+)
 from helpers.plots.live import (
     LiveCurves,
 )
@@ -58,7 +67,9 @@ __all__ = [
     "class_totals",
     "curves",
     "drawing",
+    "early_stop",
     "epochs_seen",
+    "hook_lanes",
     "images",
     "learning_curves",
     "loss_parts",
@@ -67,12 +78,17 @@ __all__ = [
     "padded_batch",
     "paired_bars",
     "parts_and_total",
+    "plateau",
     "precision_and_recall",
+    "range_test",
+    "rates",
     "reach",
     "running_loss",
+    "running_means",
     "seen_rows",
     "split_classes",
     "timeline",
+    "two_halves",
     "two_inputs",
     "ways_to_divide",
     "weight_changes",
