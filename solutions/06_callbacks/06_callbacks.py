@@ -673,8 +673,8 @@ for hook in ("epoch_begin", "train_batch_begin", "epoch_end"):
     stop, model = StopIn(hook), stand_in()
     run = {"validation_data": rows, "callbacks": [stop], "shuffle": False, "verbose": 0}
     found = model.fit(rows, epochs=4, **run).history
-    print(f"number 1 in {hook:17}: {stop.batches} batches, {len(found['loss'])} epochs,",
-          f"val: {len(found['val_loss'])}")  # fmt: skip
+    ran, tested = len(found["loss"]), len(found["val_loss"])
+    print(f"{hook:17} 1: {stop.batches} batches, {ran} epochs, {tested} validations")
 
 # %% [markdown]
 # Set in `epoch_begin` of epoch 1: one more batch runs, 3 + 1. In batch 1 of the first
@@ -1221,3 +1221,1587 @@ class JsonlLogger(keras.callbacks.Callback):
         numbers = {key: float(value) for key, value in logs.items()}
         with open(self.path, "a") as file:
             file.write(json.dumps({"epoch": epoch + 1, **numbers}) + "\n")
+
+
+# %% [markdown]
+# ## Stop when it no longer gets better
+#
+# `EarlyStopping` compares each epoch with the best one so far. `patience` is how many
+# epochs **in a row** may fail to beat it. You need no training to try it: `drive` hands
+# a callback made-up logs, one dict per epoch, and tells how many epochs ran.
+#
+# Predict before you run: best in epoch 2 (counted from 0), then never again. After how
+# many epochs does it stop with patience 0, 1, 2 and 3?
+
+# %%
+# rows: K8
+values = [1.0, 0.9, 0.8, 0.85, 0.86, 0.87, 0.88, 0.89, 0.9]
+
+
+def stop_after(values, key="val_loss", **settings):
+    stop = keras.callbacks.EarlyStopping(key, **settings)
+    return drive(stop, [{key: value} for value in values])
+
+
+for patience in range(4):
+    print(
+        f"patience {patience}: {stop_after(values, patience=patience)['epochs']} epochs"
+    )
+
+# %% [markdown]
+# 4, 4, 5, 6: patience 0 and 1 are the same, because the first epoch without a gain is
+# also the first one at which it can stop. With patience p, `p` epochs run in vain.
+#
+# Now replay the night. Its 60 validation losses are still there, so every setting can
+# be tried in no time. What would patience 5 have made of it?
+
+# %%
+# rows: K8, K9
+night_values = night.history["val_loss"]
+run = stop_after(night_values, patience=5, restore_best_weights=True)
+plots.early_stop(night_values, run)
+
+# %% [markdown]
+# **Try it:** `patience=1`, then `patience=60`, then without `restore_best_weights`.
+# Watch which epoch's weights are kept.
+#
+# In a real training you can check that the best weights came back: `evaluate` gives the
+# lowest `val_loss`, to the last digit. It works for validation values only. The
+# training loss is a mean over moving weights, and no weights ever had it.
+
+# %%
+# rows: K9
+for monitor, rows_to_score in (
+    ("val_loss", others),
+    ("loss", (x_train[:60], y_train[:60])),
+):
+    keras.utils.set_random_seed(0)
+    model = digit_model()
+    stop = keras.callbacks.EarlyStopping(monitor, patience=3, restore_best_weights=True)
+    found = model.fit(**few, epochs=25, callbacks=[stop]).history
+    scored = model.evaluate(*rows_to_score, verbose=0, return_dict=True)["loss"]
+    print(f"{monitor:8}: {len(found['loss'])} epochs,", end=" ")
+    print(f"lowest {min(found[monitor]):.4f}, evaluate {scored:.4f}")
+
+# %% [markdown]
+# Four more settings decide what counts as better, and from when on:
+#
+# | setting | meaning |
+# |---|---|
+# | `min_delta` | a gain must be **larger** than this; its sign is ignored |
+# | `mode` | `"min"`, `"max"`, or `"auto"`: Keras guesses from the metric |
+# | `start_from_epoch` | earlier epochs are not looked at |
+# | `baseline` | the wait ends only with a gain that also beats this value |
+#
+# Predict each line before you run. The first two have small steady gains.
+
+# %%
+# rows: K8, K10
+steady = [1.0, 0.995, 0.991, 0.985, 0.98, 0.97]
+print("min_delta 0.01, patience 1:", stop_after(steady, min_delta=0.01)["epochs"])
+print(
+    "min_delta 0.01, patience 4:",
+    stop_after(steady, min_delta=0.01, patience=4)["epochs"],
+)
+early = [0.2, 0.9, 0.8, 0.7, 0.75, 0.76, 0.77]
+print("a lucky first epoch:       ", stop_after(early, patience=2)["epochs"])
+late = {"start_from_epoch": 3, "patience": 2}
+print("... start_from_epoch=3:    ", stop_after(early, **late)["epochs"])
+falling = [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
+print("baseline never beaten:     ", stop_after(falling, baseline=0.1)["epochs"])
+print(
+    "... and one step back:     ", stop_after([*falling, 0.55], baseline=0.1)["epochs"]
+)
+
+# %% [markdown]
+# Line 1: no single gain beats 0.01, so it stops in epoch 2 of 6. Line 2: with patience
+# the gains add up, since the best stays 1.0 until something beats it by more than 0.01.
+# Last lines: below a baseline the wait is never reset, yet as long as each epoch gains,
+# it is not asked.
+#
+# Now the direction. Keras knows it for the loss and its own metrics. Everything else
+# must be told.
+
+
+# %%
+# rows: K11, K12
+def ran(monitor, model_metrics=("accuracy",), **settings):
+    model = stand_in()
+    model.compile("sgd", "mse", metrics=list(model_metrics), run_eagerly=True)
+    stop = keras.callbacks.EarlyStopping(monitor, **settings)
+    run = {"epochs": 4, "callbacks": [stop], "verbose": 0}
+    return outcome(lambda: len(model.fit(*four_rows, **run).epoch))
+
+
+def share_near(y_true, y_pred):
+    return ops.mean(ops.cast(ops.abs(y_true - y_pred) < 0.1, "float32"), axis=-1)
+
+
+print("accuracy:            ", ran("accuracy"))
+print("a function:          ", ran("share_near", [share_near]))
+print("... with mode='max': ", ran("share_near", [share_near], mode="max"))
+print("acc:                 ", ran("acc"))
+print("... with mode='max': ", ran("acc", mode="max"))
+print("val_loss, no val data:", ran("val_loss"))
+
+# %% [markdown]
+# The last two lines are the expensive ones: a key that is not in the logs is only a
+# warning, in every epoch, and nothing ever stops. Habit:
+# `print(history.history.keys())` after one short epoch, and monitor one of these.
+
+# %% [markdown]
+# ### Quiz: it never stops
+#
+# `EarlyStopping("val_accuracy", patience=3)` ran for 200 epochs, with a warning in
+# each. The history has the keys `loss`, `accuracy`. What is missing?
+#
+# <details><summary>`mode="max"`</summary>
+#
+# No: for `accuracy` Keras knows the direction. A wrong mode stops too early, and
+# quietly.
+#
+# </details>
+# <details><summary>The metric should be called `val_acc`</summary>
+#
+# No: that was its name long ago. Names must match the keys of the history.
+#
+# </details>
+# <details><summary>Validation data</summary>
+#
+# Right: without it no `val_...` key exists. Pass `validation_data`, or monitor
+# `"accuracy"`.
+#
+# </details>
+# <details><summary>A smaller `min_delta`</summary>
+#
+# No: it is 0 by default, every gain counts. Too large a one stops too early.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise: predict early stopping
+#
+# Write `simulate_early_stopping(values, patience=0, min_delta=0.0, mode="min",
+# start_from_epoch=0, baseline=None, restore_best_weights=False)`. `values` is a list of
+# numbers, one per epoch, at least one. Return `(epochs_run, weights_epoch)`: how many
+# epochs run, and the epoch (from 0) whose weights the model has at the end. Do not use
+# `EarlyStopping`; follow its rules, for each epoch from `start_from_epoch` on:
+#
+# 1. Add 1 to the wait.
+# 2. The first value watched is the best; later ones must beat the best by more than
+#    the size of `min_delta`.
+# 3. A new best sets the wait to 0, but with a baseline only if it beats that, too,
+#    by more than the size of `min_delta`.
+# 4. No new best, and the wait has reached `patience`: this epoch is the last.
+#
+# If no epoch was watched, there is no best one to restore. 20 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# Write a small function for "beats by more than", which knows `mode`, and use it twice.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# For `mode="max"`, turn the signs of the values and of the baseline, and minimise.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Keep `best`, `best_epoch` and `wait`. `restore_best_weights` gives `best_epoch`, also
+# where training ran to its end; without it, the last epoch's weights stay.
+#
+# </details>
+
+
+# %% exercise: simulate_early_stopping
+def simulate_early_stopping(
+    values,
+    patience=0,
+    min_delta=0.0,
+    mode="min",
+    start_from_epoch=0,
+    baseline=None,
+    restore_best_weights=False,
+):
+    """What `EarlyStopping` makes of `values`: (epochs_run, weights_epoch)."""
+    ### BEGIN SOLUTION
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best = best_epoch = None
+    wait = 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+    ### END SOLUTION
+
+
+# %% check: simulate_early_stopping, 5 points
+def evidence(simulate_early_stopping, rng):
+    def nights(count=16, low=8, high=16, drift=0.4):
+        """Random walks on a grid of 1/8, where differences are exact."""
+        for _ in range(count):
+            steps = rng.integers(-3, 4, int(rng.integers(low, high))) - drift
+            yield [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
+
+    def results(draw, **settings):
+        return [
+            tuple(simulate_early_stopping(v, **settings, **draw())) for v in nights()
+        ]
+
+    def patience():
+        return {"patience": int(rng.integers(0, 5))}
+
+    def delta():
+        return patience() | {
+            "min_delta": float(rng.choice([-0.25, 0.125, 0.25, 0.375]))
+        }
+
+    def start():
+        return patience() | {"start_from_epoch": int(rng.integers(1, 6))}
+
+    def line():
+        return patience() | {"baseline": float(rng.choice([3.0, 3.5, 4.0]))}
+
+    def everything():
+        chosen = delta() | start() | line() | {"mode": str(rng.choice(["min", "max"]))}
+        return chosen | {"restore_best_weights": bool(rng.integers(2))}
+
+    best = {"restore_best_weights": True}
+    yield "patience", lambda: results(patience)
+    yield "best weights restored", lambda: results(patience, **best)
+    yield "gains up to min_delta do not count", lambda: results(delta, **best)
+    yield "a value that should be high", lambda: results(patience, mode="max", **best)
+    yield "start_from_epoch", lambda: results(start, **best)
+    yield "a baseline", lambda: results(line, **best)
+    yield "all at once", lambda: results(everything)
+    values = [float(v) for v in rng.normal(size=int(rng.integers(3, 9)))]
+    given = {"values": values, "start_from_epoch": 20, "restore_best_weights": True}
+    yield "no epoch watched", lambda: tuple(simulate_early_stopping(**given)), given
+
+
+check("06/simulate_early_stopping", evidence)
+
+# %% mistake: patience is exceeded, not reached
+"""You stop when the wait is larger than `patience`: one epoch too late. With patience p
+it stops at the p-th epoch in a row without a gain."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait > patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: an epoch is compared with the one before
+"""You compare each epoch with the one before it. It is compared with the best one so
+far: a small recovery after a deep fall is no gain."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    before, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, before):
+            before, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience:
+            break
+        before = value
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: a gain of exactly min_delta is enough
+"""You count a gain of exactly `min_delta`. It must be larger; with `min_delta=0`, an
+equal value is no gain."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) >= abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: a small gain moves the best
+"""You take every gain, however small, as the new best, and only the wait looks at
+`min_delta`. The best stays where it is until it is beaten by more than `min_delta`, so
+that small gains add up."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old, by):
+        return old is None or sign * (old - value) > by
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        enough = beats(value, best, abs(min_delta))
+        if beats(value, best, 0.0):
+            best, best_epoch = value, epoch
+        if enough:
+            if beats(value, baseline, abs(min_delta)):
+                wait = 0
+        elif wait >= patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: min_delta has a direction
+"""You subtract `min_delta` with its sign. Keras takes its size: -0.1 means the same as
+0.1."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > min_delta
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: smaller is always better
+"""You ignore `mode`. For an accuracy, `mode="max"`, the best epoch is the one with the
+largest value."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    def beats(value, old):
+        return old is None or old - value > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: the first epochs are watched but cannot stop
+"""You look at the epochs before `start_from_epoch`, too: a lucky early one becomes the
+best, and their waiting counts. They are not looked at at all."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience and epoch >= start_from_epoch:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: the baseline is the best to begin with
+"""You start with the baseline as the best value. The first epoch becomes the best
+whatever the baseline is; the baseline only decides whether a gain ends the wait."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = baseline, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch, wait = value, epoch, 0
+        elif wait >= patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: the best weights are kept anyway
+"""You return the best epoch in every case. Without `restore_best_weights=True` the
+model keeps the weights of the last epoch that ran, `patience` epochs too late."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience:
+            break
+    return epoch + 1, epoch if best_epoch is None else best_epoch
+
+
+# %% mistake: waits add up over the whole training
+"""You count all epochs without a gain. Patience is about epochs **in a row**: a new
+best sets the wait back to 0."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            wait += not beats(value, baseline)
+        else:
+            wait += 1
+            if wait >= patience:
+                break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% [markdown]
+# ## Files that survive
+#
+# `EarlyStopping` keeps the best weights in memory. A restart empties that, too. Now to
+# the disk: `ModelCheckpoint` saves after every epoch. What may a file be called? Old
+# examples are full of names that are refused today, as soon as you make the object.
+
+
+# %%
+# rows: K19
+def checkpoint(name, **settings):
+    return outcome(lambda: keras.callbacks.ModelCheckpoint(name, **settings))
+
+
+for name in ("model", "model.tf", "model.h5", "{epoch}-{val_loss:.2f}.keras"):
+    print(f"{name:30}", checkpoint(name))
+print(
+    f"{'model.keras, weights only':30}", checkpoint("a.keras", save_weights_only=True)
+)
+print(
+    f"{'a.weights.h5, weights only':30}",
+    checkpoint("a.weights.h5", save_weights_only=True),
+)
+print(f"{'period=2':30}", checkpoint("model.keras", period=2))
+
+# %% [markdown]
+# So: `.keras` for the whole model, `.weights.h5` for the weights. (`.h5` alone still
+# works and is the old format.) In the name, `{epoch}` counts from **1**, while hooks
+# count from 0. Folders are made for you, and the same name is overwritten.
+#
+# With `save_best_only=True` a file is written only when the value is better than ever
+# before. Predict: which epochs leave a file for the losses 1, 0.9, 0.95, 0.8, 0.85?
+
+
+# %%
+# rows: K20
+def files(name, key="val_loss", values=(1.0, 0.9, 0.95, 0.8, 0.85), **settings):
+    with tempfile.TemporaryDirectory() as folder:
+        save = keras.callbacks.ModelCheckpoint(Path(folder) / "new" / name, **settings)
+        text = outcome(lambda: drive(save, [{key: v} for v in values])["epochs"])
+        left = sorted(path.name for path in Path(folder).rglob("*.keras"))
+    return " ".join(left) if text == "5" else f"{' '.join(left)} ({text[3:]})"
+
+
+best = {"save_best_only": True}
+print("best only:      ", files("{epoch}.keras", **best))
+print("from 0.85 on:   ", files("{epoch}.keras", initial_value_threshold=0.85, **best))
+print("mode='max':     ", files("{epoch}.keras", mode="max", **best))
+print("same name:      ", files("best.keras", **best))
+print("no such key:    ", files("{epoch}.keras", key="loss", **best))
+
+# %% [markdown]
+# Epochs 1, 2 and 4: each was the best when it came. A wrong `mode` keeps epoch 1 for
+# ever. And without the monitored key **every** epoch is saved as "best", with nothing
+# but a warning: the file that you trust holds the last epoch.
+#
+# `save_freq` counts batches instead, and goes on counting over epochs: 3 epochs of 4
+# batches, one file every 3. Together with `save_best_only` it is broken in this
+# version.
+
+# %%
+# rows: K21
+with tempfile.TemporaryDirectory() as folder:
+    run = {"epochs": 3, "batch_size": 1, "verbose": 0}
+    name = Path(folder) / "{epoch}_{batch}.keras"
+    often = keras.callbacks.ModelCheckpoint(name, save_freq=3)
+    stand_in().fit(*four_rows, callbacks=[often], **run)
+    print("epoch_batch:", *sorted(path.stem for path in Path(folder).iterdir()))
+    name = Path(folder) / "best.keras"
+    settings = {"monitor": "loss", "save_best_only": True, "save_freq": 2}
+    run["callbacks"] = [keras.callbacks.ModelCheckpoint(name, **settings)]
+    print("best only:", outcome(lambda: stand_in().fit(*four_rows, **run)))
+
+# %% [markdown]
+# What is in such a file? Or you write it yourself, in a callback of your own: after all
+# it is one line, `self.model.save(...)`. A `.keras` file brings back the model, how it
+# was compiled, and the optimizer's state. `export` writes a SavedModel for serving,
+# which Keras does not load to train on.
+
+# %%
+# rows: K25, K26
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "mine.keras"
+    save = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: model.save(path))
+    model = stand_in()
+    model.fit(*four_rows, batch_size=2, callbacks=[save], verbose=0)
+    load = keras.models.load_model
+    print("optimizer steps that came back:", int(load(path).optimizer.iterations))
+    bare = load(path, compile=False)
+    print("loaded with compile=False:", outcome(lambda: bare.evaluate(*four_rows)))
+    print("save without an ending:   ", outcome(lambda: model.save(Path(folder) / "m")))
+    print("save_weights('m.h5'):     ", outcome(lambda: model.save_weights("m.h5")))
+    with tf.device("cpu"):
+        model.export(Path(folder) / "served", verbose=False)
+    print("a SavedModel:", *sorted(p.name for p in (Path(folder) / "served").iterdir()))
+
+# %% [markdown]
+# ### Exercise: the best and the last
+#
+# Write `checkpointing(folder, monitor="val_loss", mode="min")`: a list of callbacks for
+# `fit`. At any time after the first epoch, `best.keras` in this folder is the whole
+# model as it was after the epoch with the best `monitor` so far, and `last.keras` the
+# whole model after the last finished epoch, also when the training breaks. `folder` is
+# a text or a `Path`; it need not exist. `monitor` may be any key of the logs.
+# 10 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# Two files, two rules: two `ModelCheckpoint`s.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# For a key that Keras does not know it cannot guess the direction: hand `mode` on.
+#
+# </details>
+
+
+# %% exercise: checkpointing
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    """Callbacks that keep `best.keras` and `last.keras` in the folder up to date."""
+    ### BEGIN SOLUTION
+    folder = Path(folder)
+    best = keras.callbacks.ModelCheckpoint(
+        folder / "best.keras", monitor=monitor, mode=mode, save_best_only=True
+    )
+    last = keras.callbacks.ModelCheckpoint(folder / "last.keras")
+    return [best, last]
+    ### END SOLUTION
+
+
+# %% check: checkpointing, 4 points
+def evidence(checkpointing, rng):
+    low, a, b, high = (float(v) for v in np.cumsum(rng.uniform(0.5, 2, 4)))
+
+    def kept(values, key="val_loss", crash_at=None, as_text=False, **settings):
+        """The epoch whose weights are in each file; `loss` is best before the end."""
+
+        def begin(epoch, logs):
+            if epoch == crash_at:
+                raise EOFError("a crash")
+
+        with tempfile.TemporaryDirectory() as outside:
+            folder = Path(outside) / "not" / "there"
+            crash = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+            own = checkpointing(str(folder) if as_text else folder, **settings)
+            loss = [9.0 - e for e in range(len(values) - 1)] + [9.0]
+            logs = [{key: v, "loss": other} for v, other in zip(values, loss)]
+            try:
+                drive([*own, crash], logs)
+            except EOFError:
+                pass
+            return {name: epoch_in(folder / f"{name}.keras") for name in names}
+
+    names = ("best", "last")
+
+    def epoch_in(path):
+        if path.exists():
+            model = keras.models.load_model(path)
+            return int(model.get_weights()[0].item()) if model.compiled else "bare"
+
+    first = [a, low, high][int(rng.integers(2)) :] + [b, high]
+    given = {"val_loss": first}
+    yield "val_loss, min", lambda: kept(first), given
+    own = {"monitor": "val_f1", "mode": "max"}
+    second = [a, high, low, b, a][int(rng.integers(2)) :]
+    given = {"val_f1": second, **own}
+    yield "another key, max", lambda: kept(second, "val_f1", **own), given
+    own = {"monitor": "cost", "mode": "min"}
+    third, crash_at = [high, low, a, b, low / 2], int(rng.integers(3, 5))
+    given = {"cost": third, "crash in epoch": crash_at, **own}
+
+    def crashed():
+        return kept(third, "cost", crash_at=crash_at, as_text=True, **own)
+
+    yield "after a crash", crashed, given
+
+
+check("06/checkpointing", evidence)
+
+# %% mistake: a file needs no ending
+"""You leave the ending out, as old examples do. Today `ModelCheckpoint` refuses such a
+name: `.keras` for whole models, `.weights.h5` for weights."""
+
+
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    best = keras.callbacks.ModelCheckpoint(
+        Path(folder) / "best", monitor=monitor, mode=mode, save_best_only=True
+    )
+    return [best, keras.callbacks.ModelCheckpoint(Path(folder) / "last")]
+
+
+# %% mistake: smaller is always better
+"""You ignore `mode`. For a score that should rise, `mode="min"` keeps its worst
+epoch."""
+
+
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    best = keras.callbacks.ModelCheckpoint(
+        Path(folder) / "best.keras", monitor=monitor, mode="min", save_best_only=True
+    )
+    return [best, keras.callbacks.ModelCheckpoint(Path(folder) / "last.keras")]
+
+
+# %% mistake: Keras knows which way is better
+"""You leave `mode` to Keras. It knows the direction of losses and of its own metrics;
+for any other key it stops with an error."""
+
+
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    best = keras.callbacks.ModelCheckpoint(
+        Path(folder) / "best.keras", monitor=monitor, save_best_only=True
+    )
+    return [best, keras.callbacks.ModelCheckpoint(Path(folder) / "last.keras")]
+
+
+# %% mistake: val_loss is always there
+"""You watch `val_loss` whatever `monitor` is. Where the logs lack that key, every epoch
+is saved as the best one, with only a warning."""
+
+
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    best = keras.callbacks.ModelCheckpoint(
+        Path(folder) / "best.keras", mode=mode, save_best_only=True
+    )
+    return [best, keras.callbacks.ModelCheckpoint(Path(folder) / "last.keras")]
+
+
+# %% mistake: a checkpoint is the best one
+"""Your first callback saves after every epoch, like the second one. Only
+`save_best_only=True` looks at the monitored value."""
+
+
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    best = keras.callbacks.ModelCheckpoint(
+        Path(folder) / "best.keras", monitor=monitor, mode=mode
+    )
+    return [best, keras.callbacks.ModelCheckpoint(Path(folder) / "last.keras")]
+
+
+# %% mistake: the last model is saved at the end
+"""You save the last model in `on_train_end`. A training that breaks never gets there,
+and the file is missing when you need it most. Save after every epoch."""
+
+
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    best = keras.callbacks.ModelCheckpoint(
+        Path(folder) / "best.keras", monitor=monitor, mode=mode, save_best_only=True
+    )
+
+    class Last(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            self.model.save(Path(folder) / "last.keras")
+
+    return [best, Last()]
+
+
+# %% mistake: the training loss tells which model is best
+"""You watch the training loss. It falls as long as the model learns its rows by heart;
+watch what was asked for, `monitor`."""
+
+
+def checkpointing(folder, monitor="val_loss", mode="min"):
+    best = keras.callbacks.ModelCheckpoint(
+        Path(folder) / "best.keras", monitor="loss", save_best_only=True
+    )
+    return [best, keras.callbacks.ModelCheckpoint(Path(folder) / "last.keras")]
+
+
+# %% [markdown]
+# ## Go on exactly where it stopped
+#
+# The machine was restarted after 4 of 8 epochs. A file is there. Do the next 4 epochs
+# come out as if nothing had happened? That takes more than the weights: Adam keeps two
+# averages for every weight, and counts its steps. Both belong to the **optimizer**, and
+# the file has them. Below, three ways to load one file each.
+
+
+# %%
+# rows: K22, K23
+def adam_model():
+    model = line_model()
+    model.compile(keras.optimizers.Adam(0.3), "mse")
+    return model
+
+
+def losses(model, start, end):
+    run = {"initial_epoch": start, "epochs": end, "shuffle": False, "verbose": 0}
+    return model.fit(rows, **run).history["loss"]
+
+
+# %%
+# rows: K22, K23
+def restored(path, build_optimizer=False):
+    if path.suffix == ".keras":
+        return keras.models.load_model(path)
+    model = adam_model()  # compiled
+    if build_optimizer:
+        model.optimizer.build(model.trainable_variables)
+    model.load_weights(path)
+    return model
+
+
+with (
+    tempfile.TemporaryDirectory() as folder,
+    warnings.catch_warnings(record=True) as told,
+):
+    warnings.simplefilter("always")
+    whole, model = losses(adam_model(), 0, 8), adam_model()
+    losses(model, 0, 4)
+    model.save(file := Path(folder) / "half.keras")
+    model.save_weights(weights := Path(folder) / "half.weights.h5")
+    resumed = {".keras": losses(restored(file), 4, 8)}
+    built = losses(restored(weights, build_optimizer=True), 4, 8)
+    resumed["weights, not built"] = losses(restored(weights), 4, 8)
+plots.two_halves(whole, resumed, half=4)
+
+# %%
+# rows: K23
+warned = [str(w.message).split("'")[0] for w in told if "optimizer" in str(w.message)]
+print("weights, not built: ", *warned)
+gap = max(abs(a - b) for a, b in zip(built, whole[4:]))
+print(f"weights, built first: off by {gap:.6f}")
+
+# %% [markdown]
+# The grey band is the training that was never interrupted. A whole `.keras` file goes
+# on exactly there. From a weights file, `compile` and `load_weights` are **not**
+# enough, although the documentation of `ModelCheckpoint` says so: a fresh optimizer has
+# no variables yet, so there is nothing to load its state into. A warning, and Adam
+# starts from zero. Habit: `.keras`; or for weights first `compile`, then
+# `optimizer.build(model.trainable_variables)`, then `load_weights`.
+#
+# `BackupAndRestore` does all this for you. It saves into a folder after every epoch,
+# finds it again when you call the same `fit` a second time, and removes it in the end.
+
+
+# %%
+# rows: K24
+def crash_in(epoch):
+    def begin(number, logs):
+        if number == epoch:
+            raise RuntimeError("the machine is restarted")
+
+    return keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+
+
+def backed_up(folder, *callbacks, epochs=8, **settings):
+    backup = keras.callbacks.BackupAndRestore(folder, **settings)
+    run = {"callbacks": [backup, *callbacks], "shuffle": False, "verbose": 0}
+    return adam_model().fit(rows, epochs=epochs, **run)
+
+
+with tempfile.TemporaryDirectory() as outside:
+    folder = os.path.join(outside, "backup")
+    print("first run: ", outcome(lambda: backed_up(folder, crash_in(4))))
+    print("the folder:", *sorted(os.listdir(folder)))
+    second = backed_up(folder)
+    print("second run: epochs", second.epoch)
+    gap = max(abs(a - b) for a, b in zip(second.history["loss"], whole[4:]))
+    print(f"off by {gap:.6f}; the folder is there: {os.path.exists(folder)}")
+
+# %% [markdown]
+# Four limits, each of which has cost somebody a night. The **other callbacks** start
+# again from zero: an `EarlyStopping` that had waited 2 of 3 epochs waits 3 more. With
+# `save_freq=5` batches the interrupted epoch starts again at its **first** batch, so
+# some rows count twice. A kept backup (`delete_checkpoint=False`) makes the same call
+# do **nothing**. And the model must be **built** before `fit`. The order of shuffled
+# rows is not restored either.
+
+
+# %%
+# rows: K24
+def patient():
+    return keras.callbacks.EarlyStopping("loss", patience=3, min_delta=1e9)
+
+
+def crash_in_batch(step):
+    def end(batch, logs):
+        if batch == step:
+            raise RuntimeError
+
+    return keras.callbacks.LambdaCallback(on_train_batch_end=end)
+
+
+with tempfile.TemporaryDirectory() as outside:
+    folder = os.path.join(outside, "backup")
+    print("never interrupted:     ", len(backed_up(folder, patient()).epoch), "epochs")
+    outcome(lambda: backed_up(folder, patient(), crash_in(3)))
+    epochs = backed_up(folder, patient()).epoch
+    print("interrupted after 3:   ", epochs[-1] + 1, "epochs")
+    outcome(lambda: backed_up(folder, crash_in_batch(1), save_freq=2))
+    steps = int(backed_up(folder, epochs=2, save_freq=2).model.optimizer.iterations)
+    print("restarted in epoch 0:  ", steps, "steps instead of 6")
+    for _ in range(2):
+        epochs = backed_up(folder, epochs=2, delete_checkpoint=False).epoch
+        print("backup kept, 2 epochs: ", epochs)
+    bare = keras.Sequential([keras.layers.Dense(1)])
+    bare.compile("sgd", "mse")
+    backup = keras.callbacks.BackupAndRestore(folder)
+    run = {"callbacks": [backup], "shuffle": False, "verbose": 0}
+    print("a model without Input: ", outcome(lambda: bare.fit(rows, **run)))
+
+# %% [markdown]
+# ### Exercise: resume
+#
+# Write `make_or_restore(folder, build)`. The folder holds checkpoints that
+# `ModelCheckpoint("after_{epoch}.weights.h5", save_weights_only=True)` wrote, and maybe
+# other files; it may be empty or not exist. `build()` returns a new, compiled model.
+#
+# Return `(model, epochs_done)`: a model from `build()` with weights **and** optimizer
+# state of the checkpoint with the largest epoch number, and that number. Copying
+# changes the dates of files: go by the names. Without a checkpoint, return a fresh
+# model and 0. `fit(..., initial_epoch=epochs_done)` then goes on exactly. Change no
+# file. 20 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# As texts, `"after_10"` comes before `"after_9"`. What must be compared?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `Path(folder).glob("after_*.weights.h5")` finds nothing, without an error, where there
+# is no folder. `path.name.split(".")[0]` is `"after_10"`.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Before `load_weights`: `model.optimizer.build(model.trainable_variables)`.
+#
+# </details>
+
+
+# %% exercise: make_or_restore
+def make_or_restore(folder, build):
+    """`(model, epochs_done)`: from the newest checkpoint in the folder, or fresh."""
+    ### BEGIN SOLUTION
+    model, done = build(), 0
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    if files:
+        done = max(files)
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(files[done])
+    return model, done
+    ### END SOLUTION
+
+
+# %% check: make_or_restore, 5 points
+def evidence(make_or_restore, rng):
+    x = rng.normal(size=(4, 1)).astype("float32")
+    y = (x * rng.uniform(2, 4)).astype("float32")
+    rate, start = float(rng.uniform(0.05, 0.2)), rng.normal(size=(1, 1))
+
+    def build():
+        model = stand_in()
+        model.compile(keras.optimizers.Adam(rate), "mse", run_eagerly=True)
+        model.set_weights([start])
+        return model
+
+    def losses(model, steps):
+        return [float(model.train_on_batch(x, y)) for _ in range(steps)]
+
+    def resumed(*names, others=(), shift=0):
+        """Save after each further step, under these numbers, and restore."""
+        with tempfile.TemporaryDirectory() as outside:
+            folder = Path(outside) / "checkpoints"
+            folder.mkdir()
+            model = build()
+            for age, number in enumerate(names):
+                losses(model, 1)
+                path = folder / f"after_{number}.weights.h5"
+                model.save_weights(path)
+                os.utime(path, (1e9 - age, 1e9 - age))  # the newest looks oldest
+            for name in others:
+                (folder / name).write_text("something else")
+            before = sorted(path.name for path in folder.iterdir())
+            model, done = make_or_restore(folder, build)
+            after = sorted(path.name for path in folder.iterdir())
+        steps = int(model.optimizer.iterations)
+        return {
+            "epochs_done": int(done),
+            "weights": model.get_weights()[0],
+            "optimizer steps": steps,
+            "losses of going on": losses(model, 3),
+            "new or lost files": sorted(set(before) ^ set(after)),
+        }
+
+    def fresh(exists):
+        with tempfile.TemporaryDirectory() as outside:
+            folder = Path(outside) / "none"
+            if exists:
+                folder.mkdir()
+            model, done = make_or_restore(folder if exists else str(folder), build)
+        return {"epochs_done": int(done), "losses": losses(model, 2)}
+
+    first, later = int(rng.integers(2, 9)), int(rng.integers(10, 90))
+    given = {"checkpoints": [first]}
+    yield "one checkpoint", lambda: resumed(first), given
+    given = {"checkpoints": [first, 9, later]}
+    yield "the largest number of several", lambda: resumed(first, 9, later), given
+    others = ["notes.txt", "best.keras", "after_all.txt"]
+    given = {"checkpoints": [1, 2, first + 1], "others": others}
+    label = "other files in the folder"
+    yield label, lambda: resumed(1, 2, first + 1, others=others), given
+    yield "an empty folder", lambda: fresh(True)
+    yield "no folder", lambda: fresh(False)
+
+
+check("06/make_or_restore", evidence)
+
+# %% mistake: compile and load_weights restore everything
+"""A new optimizer has no variables, so its state is skipped with a warning: Adam starts
+from zero and the losses differ. Call `model.optimizer.build(model.trainable_variables)`
+before `load_weights`."""
+
+
+def make_or_restore(folder, build):
+    model, done = build(), 0
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    if files:
+        done = max(files)
+        model.load_weights(files[done])
+    return model, done
+
+
+# %% mistake: the last name is the newest
+"""You sort names. As text, "after_10" comes before "after_9": compare the numbers in
+the names."""
+
+
+def make_or_restore(folder, build):
+    model, done = build(), 0
+    files = sorted(str(path) for path in Path(folder).glob("after_*.weights.h5"))
+    if files:
+        name = Path(files[-1]).name
+        done = int(name.split(".")[0].removeprefix("after_"))
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(files[-1])
+    return model, done
+
+
+# %% mistake: the date tells which is newest
+"""You take the file with the latest date. A copy, a download, a restored disk change
+the dates; the number in the name stays."""
+
+
+def make_or_restore(folder, build):
+    model, done = build(), 0
+    files = list(Path(folder).glob("after_*.weights.h5"))
+    if files:
+        newest = max(files, key=os.path.getmtime)
+        done = int(newest.name.split(".")[0].removeprefix("after_"))
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(newest)
+    return model, done
+
+
+# %% mistake: there is always a checkpoint
+"""The first time there is none, and you stop with an error. One program should start
+and resume: return a fresh model and 0."""
+
+
+def make_or_restore(folder, build):
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    model, done = build(), max(files)
+    model.optimizer.build(model.trainable_variables)
+    model.load_weights(files[done])
+    return model, done
+
+
+# %% mistake: names count from 0
+"""You subtract 1. `{epoch}` in a name counts from 1: "after_4" means that 4 epochs are
+done, and `initial_epoch=4` is the fifth."""
+
+
+def make_or_restore(folder, build):
+    model, done = build(), 0
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    if files:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(files[max(files)])
+        done = max(files) - 1
+    return model, done
+
+
+# %% mistake: compile does no harm
+"""You compile after loading. `compile` takes a new optimizer, and the state that you
+had loaded is gone. Load last."""
+
+
+def make_or_restore(folder, build):
+    model, done = build(), 0
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    if files:
+        done = max(files)
+        model.load_weights(files[done])
+        config = model.get_compile_config()
+        model.compile_from_config(config)
+        model.run_eagerly = True
+        model.optimizer.iterations.assign(done)
+    return model, done
+
+
+# %% mistake: a restored model starts counting at 0
+"""You return 0 epochs. `fit` would then do all epochs again: hand back how many are
+done."""
+
+
+def make_or_restore(folder, build):
+    model = build()
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    if files:
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(files[max(files)])
+    return model, 0
+
+
+# %% [markdown]
+# ## A learning rate with a plan
+#
+# Large steps at first, small ones at the end: a **schedule** is a function from the
+# optimizer's step to a learning rate. You pass it where the number stood. Its unit is
+# the **step**, one per batch, and this is where most plans fail. Below, a plan for 40
+# epochs of 4 batches. Someone wrote `decay_steps=40` and meant epochs.
+
+# %%
+# rows: K27, K28
+schedules = keras.optimizers.schedules
+
+
+def rates_of(schedule, steps):
+    return [float(schedule(step)) for step in range(steps)]
+
+
+meant = schedules.ExponentialDecay(0.1, 40 * 4, 0.1)
+written = schedules.ExponentialDecay(0.1, 40, 0.1)
+lines = {"160 steps": rates_of(meant, 160), "40 steps": rates_of(written, 160)}
+plots.rates(lines, "A plan in epochs is over after a quarter of the time", 40)
+
+# %% [markdown]
+# In a training you can watch it. The rate is read after each update, so it belongs to
+# the next one: with `decay_steps=4` and a staircase, it halves within the first epoch
+# of 4 batches.
+
+# %%
+# rows: K27, K32
+halving = schedules.ExponentialDecay(1.0, 4, 0.5, staircase=True)
+model, seen = stand_in(), []
+model.compile(keras.optimizers.SGD(halving), "mse", run_eagerly=True)
+note = keras.callbacks.LambdaCallback(
+    on_train_batch_end=lambda b, _: seen.append(float(model.optimizer.learning_rate))
+)
+model.fit(*four_rows, batch_size=1, epochs=2, callbacks=[note], verbose=0)
+print("after each update:", seen)
+model.compile(keras.optimizers.SGD(lambda: 0.25), "mse")
+print("a function without arguments:", float(model.optimizer.learning_rate))
+
+# %% [markdown]
+# These are the built-in ones. The table asks for the edges, which is where a plan goes
+# wrong by one.
+
+# %%
+# rows: K28, K29, K30, K31
+plans = {
+    "ExponentialDecay": schedules.ExponentialDecay(1.0, 10, 0.5),
+    "... staircase": schedules.ExponentialDecay(1.0, 10, 0.5, staircase=True),
+    "PiecewiseConstantDecay": schedules.PiecewiseConstantDecay([10, 20], [1, 0.5, 0.1]),
+    "PolynomialDecay": schedules.PolynomialDecay(1.0, 10, end_learning_rate=0.1),
+    "InverseTimeDecay": schedules.InverseTimeDecay(1.0, 10, decay_rate=1.0),
+}
+steps = (0, 5, 10, 11, 20, 21)
+print(f"{'step':22}", *(f"{step:6}" for step in steps))
+for name, plan in plans.items():
+    print(f"{name:22}", *(f"{float(plan(step)):6.3f}" for step in steps))
+
+# %%
+# rows: K28, K29, K31
+chosen = ("... staircase", "PiecewiseConstantDecay", "InverseTimeDecay")
+lines = {name: rates_of(plans[name], 31) for name in chosen}
+plots.rates(lines, "Stairs fall at step 10, pieces end after it")
+
+# %% [markdown]
+# Look at step 10: the staircase is down already, the piece with boundary 10 still
+# counts. `PolynomialDecay` is a straight line, unless you give a `power`, and stays at
+# its end.
+#
+# Cosine plans fall slowly, then fast, then slowly. A **warm-up** before them lets Adam
+# collect its averages with small steps. A restart begins again, at full height.
+
+# %%
+# rows: K32
+warm = schedules.CosineDecay(
+    initial_learning_rate=0.2, decay_steps=25, warmup_target=1.0, warmup_steps=5
+)
+again = schedules.CosineDecayRestarts(1.0, first_decay_steps=10, t_mul=2.0)
+plain = schedules.CosineDecay(1.0, decay_steps=30)
+lines = {"CosineDecay": plain, "... with warm-up": warm, "CosineDecayRestarts": again}
+lines = {name: rates_of(plan, 36) for name, plan in lines.items()}
+plots.rates(lines, "Warm-up rises to the top at step 5; restarts begin again at 10")
+
+# %% [markdown]
+# ### Exercise: warm-up and cosine, in epochs
+#
+# Write the schedule `WarmupCosine(peak, warmup_epochs, epochs, steps_per_epoch)`. With
+# `w` steps of warm-up and `n` steps in all, counted from the epochs:
+#
+# - for step s below `w`: `peak * (s + 1) / w`, so that even the first step moves;
+# - from `w` on: `peak * (1 + cos(π * (s − w) / (n − w))) / 2`;
+# - from `n` on: 0.
+#
+# `warmup_epochs` may be 0 and is less than `epochs`. A step is a Python int or an
+# integer tensor; the rate is a float32. It works in `fit`, and `get_config()` returns
+# the four arguments, so that a saved optimizer finds them again. 20 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# First make a float of the step: `ops.cast(step, "float32")`. Then all below is
+# arithmetic on float32.
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# In `fit` a step is a placeholder, and `if` cannot look at it. Compute both formulas
+# and choose with `ops.where(step < w, rising, falling)`.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# Limit the share `(step − w) / (n − w)` to 1, and the cosine stays at its end. With
+# `w = 0` the first formula divides by 0: use `max(w, 1)` there.
+#
+# </details>
+
+
+# %% exercise: WarmupCosine
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises in a straight line to `peak`, then falls as a cosine to 0."""
+
+    ### BEGIN SOLUTION
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.peak, self.warmup_epochs = peak, warmup_epochs
+        self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        warmup = self.warmup_epochs * self.steps_per_epoch
+        total = self.epochs * self.steps_per_epoch
+        rising = (step + 1) / max(warmup, 1)
+        share = ops.minimum((step - warmup) / (total - warmup), 1.0)
+        falling = (1 + ops.cos(np.pi * share)) / 2
+        return self.peak * ops.where(step < warmup, rising, falling)
+
+    def get_config(self):
+        return {
+            "peak": self.peak,
+            "warmup_epochs": self.warmup_epochs,
+            "epochs": self.epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+        }
+
+    ### END SOLUTION
+
+
+# %% check: WarmupCosine, 4 points
+def evidence(WarmupCosine, rng):
+    per_epoch, warmup = int(rng.integers(3, 9)), int(rng.integers(2, 5))
+    epochs = warmup + int(rng.integers(3, 9))
+    settings = {"peak": float(rng.uniform(0.1, 2)), "epochs": epochs}
+    settings |= {"warmup_epochs": warmup, "steps_per_epoch": per_epoch}
+    schedule = WarmupCosine(**settings)
+    w, n = warmup * per_epoch, epochs * per_epoch
+
+    def rates(schedule, steps):
+        return [np.asarray(schedule(int(step))).item() for step in steps]
+
+    yield "warm-up", lambda: rates(schedule, range(0, w, 2)), settings
+    yield (
+        "the steps around the peak",
+        lambda: rates(schedule, range(w - 1, w + 2)),
+        settings,
+    )
+    yield "the way down", lambda: rates(schedule, range(w, n, 3)), settings
+    yield (
+        "the end and after it",
+        lambda: rates(schedule, [n - 1, n, n + 1, 2 * n]),
+        settings,
+    )
+    none = {**settings, "warmup_epochs": 0}
+    yield "no warm-up", lambda: rates(WarmupCosine(**none), [0, 1, n // 2, n]), none
+    steps = [int(step) for step in rng.integers(0, n, 4)]
+
+    def tensors(kind):
+        found = [schedule(tf.constant(step, kind)) for step in steps]
+        kinds = {tf.convert_to_tensor(rate).dtype.name for rate in found}
+        return {"rates": [float(rate) for rate in found], "types": sorted(kinds)}
+
+    yield (
+        "steps as int64 tensors",
+        lambda: tensors("int64"),
+        {**settings, "steps": steps},
+    )
+    yield (
+        "steps as int32 tensors",
+        lambda: tensors("int32"),
+        {**settings, "steps": steps},
+    )
+
+    def in_graph():
+        rate = tf.function(lambda step: schedule(step), autograph=False)
+        return [float(rate(tf.constant(step, "int64"))) for step in steps]
+
+    yield "as fit calls it, with placeholders", in_graph, {**settings, "steps": steps}
+
+    def reloaded():
+        optimizer = keras.optimizers.SGD(WarmupCosine(**settings))
+        own = {"WarmupCosine": WarmupCosine}
+        config = json.loads(json.dumps(keras.optimizers.serialize(optimizer)))
+        found, rates = keras.optimizers.deserialize(config, custom_objects=own), []
+        for step in steps:
+            found.iterations.assign(step)
+            rates.append(float(found.learning_rate))
+        return rates
+
+    yield "in an optimizer that was saved", reloaded, {**settings, "steps": steps}
+
+
+check("06/WarmupCosine", evidence)
+
+# %% mistake: a schedule counts epochs
+"""You compare the step with numbers of epochs. A schedule is asked at every **step**:
+multiply by `steps_per_epoch`, or the plan is over within the first epochs."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        warmup, total = self.settings["warmup_epochs"], self.settings["epochs"]
+        rising = (step + 1) / max(warmup, 1)
+        share = ops.minimum((step - warmup) / (total - warmup), 1.0)
+        falling = (1 + ops.cos(np.pi * share)) / 2
+        return self.settings["peak"] * ops.where(step < warmup, rising, falling)
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: warm-up starts at 0
+"""Your first step has the rate 0 and moves nothing. Count it as the first one: `(s + 1)
+/ w`."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = step / max(self.warmup, 1)
+        share = ops.minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
+        falling = (1 + ops.cos(np.pi * share)) / 2
+        return self.settings["peak"] * ops.where(step < self.warmup, rising, falling)
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: the cosine starts at step 0
+"""Your cosine runs from step 0, so that after the warm-up the rate jumps down. It
+starts when the warm-up is over: `(s − w) / (n − w)`."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = (step + 1) / max(self.warmup, 1)
+        share = ops.minimum(step / self.total, 1.0)
+        falling = (1 + ops.cos(np.pi * share)) / 2
+        return self.settings["peak"] * ops.where(step < self.warmup, rising, falling)
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: a cosine stays down
+"""A cosine comes up again: after the last step your rate rises. Limit the share to
+1."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = (step + 1) / max(self.warmup, 1)
+        share = (step - self.warmup) / (self.total - self.warmup)
+        falling = (1 + ops.cos(np.pi * share)) / 2
+        return self.settings["peak"] * ops.where(step < self.warmup, rising, falling)
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: `if` can look at a step
+"""Outside of `fit` a step is a number and `if` works. In `fit` it is a placeholder:
+choose with `ops.where`."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        if step < self.warmup:
+            return self.settings["peak"] * (step + 1) / self.warmup
+        if step >= self.total:
+            return ops.cast(0.0, "float32")
+        share = (step - self.warmup) / (self.total - self.warmup)
+        return self.settings["peak"] * (1 + ops.cos(np.pi * share)) / 2
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: a step divides like any number
+"""The step comes as an integer tensor. Dividing it gives float64, and mixing that with
+float32 stops: make it `ops.cast(step, "float32")` first."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        rising = (step + 1) / max(self.warmup, 1)
+        share = ops.minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
+        falling = (1 + ops.cos(np.pi * share)) / 2
+        return self.settings["peak"] * ops.where(step < self.warmup, rising, falling)
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: Keras can save any object
+"""Your class has no `get_config`, so an optimizer that uses it cannot be saved. Return
+the arguments of `__init__` as a dict."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.peak = peak
+        self.warmup = warmup_epochs * steps_per_epoch
+        self.total = epochs * steps_per_epoch
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = (step + 1) / max(self.warmup, 1)
+        share = ops.minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
+        falling = (1 + ops.cos(np.pi * share)) / 2
+        return self.peak * ops.where(step < self.warmup, rising, falling)
