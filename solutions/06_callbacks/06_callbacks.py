@@ -2805,3 +2805,922 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         share = ops.minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
         falling = (1 + ops.cos(np.pi * share)) / 2
         return self.peak * ops.where(step < self.warmup, rising, falling)
+
+
+# %% [markdown]
+# ## A learning rate that looks at the loss
+#
+# A plan knows the time, not the loss. `ReduceLROnPlateau` watches a value and
+# multiplies the rate by `factor` when `patience` epochs in a row brought no gain. The
+# rate that is logged as `learning_rate` is the one **used in that epoch**. Predict the
+# rates of ten epochs in which nothing gets better, with factor 0.5 and patience 2.
+
+# %%
+# rows: K34
+flat = [{"val_loss": 1.0}] * 10
+
+
+def cut(logs, **settings):
+    settings = {"factor": 0.5, "patience": 2, **settings}
+    reduce = keras.callbacks.ReduceLROnPlateau("val_loss", **settings)
+    return drive(reduce, logs)
+
+
+run = cut(flat, min_lr=0.02)
+plots.plateau([1.0] * 10, run["learning_rates"])
+
+
+# %%
+# rows: K34
+def told(run):
+    return " ".join(f"{rate:.3f}" for rate in run["learning_rates"])
+
+
+print("patience 2:             ", told(cut(flat)))
+print("patience 1, cooldown 2: ", told(cut(flat, patience=1, cooldown=2)))
+print("logged in epoch 3:      ", f"{cut(flat)['logs'][3]['learning_rate']:.3f}")
+print("factor=1:               ", outcome(lambda: cut(flat, factor=1.0)))
+
+# %% [markdown]
+# Three epochs at 0.1: the first one is the best, the next two bring no gain, and the
+# cut acts in the fourth. After a cut come `cooldown` epochs in which nothing is
+# counted; the epoch that ends the cooldown counts again, so 2 with patience 1 looks
+# like a cut every 2 epochs.
+#
+# `LearningRateScheduler` asks a function of yours before each epoch. It wants a float,
+# and nothing but a float. And both callbacks **set** the rate. Where a schedule is in
+# charge, they cannot.
+
+
+# %%
+# rows: K33, K35
+def scheduled(function):
+    plan = keras.callbacks.LearningRateScheduler(function)
+    return outcome(lambda: told(drive(plan, flat[:4])))
+
+
+print("halved by epoch:", scheduled(lambda epoch: 0.1 * 0.5**epoch))
+print("from the rate:  ", scheduled(lambda epoch, rate: rate * 0.5))
+print("an int:         ", scheduled(lambda epoch: 1))
+print("a tensor:       ", scheduled(lambda epoch: ops.convert_to_tensor(0.1)))
+print("no return:      ", scheduled(lambda epoch: None))
+
+# %%
+# rows: K33, K36
+plan = schedules.ExponentialDecay(0.1, 100, 0.5)
+model = stand_in()
+model.compile(keras.optimizers.SGD(plan), "mse", run_eagerly=True)
+reduce = keras.callbacks.ReduceLROnPlateau("loss", patience=2, min_delta=9.0)
+for epochs in (2, 9):
+    run = {"epochs": epochs, "callbacks": [reduce], "verbose": 0}
+    text = outcome(lambda: len(model.fit(*four_rows, **run).epoch))
+    print(f"schedule and ReduceLROnPlateau, {epochs} epochs: {text}")
+text = outcome(lambda: setattr(model.optimizer, "learning_rate", 0.1))
+print("schedule and assignment:", text)
+
+# %% [markdown]
+# Look at the first two lines: the training runs, and breaks in the night, at the first
+# cut. Habit: one hand on the learning rate, either a schedule or a callback.
+
+# %% [markdown]
+# ### Quiz: two hands
+#
+# You train with `Adam(CosineDecay(...))` and want the rate halved when `val_loss` stops
+# falling. What do you do?
+#
+# <details><summary>Add `ReduceLROnPlateau("val_loss", factor=0.5)`</summary>
+#
+# No: a schedule cannot be set. It raises a TypeError at the first plateau, hours later.
+#
+# </details>
+# <details><summary>`optimizer.lr = ...` in a callback of your own</summary>
+#
+# No: nobody reads `lr`. There is no error and no effect.
+#
+# </details>
+# <details><summary>Decide for one: the plateau with a plain `Adam(0.001)`, or the cosine
+# alone</summary>
+#
+# Right: one place decides. If you need both, write one callback that computes the rate
+# from epoch and loss and assigns `optimizer.learning_rate`.
+#
+# </details>
+# <details><summary>Count `decay_steps` in epochs, so that the schedule is over
+# early</summary>
+#
+# No: the rate would be at its end after a few steps, whatever the loss does.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise: predict the plateau
+#
+# Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
+# cooldown=0, min_lr=0.0)`: a list of the learning rates used in the epochs. `values`
+# are the monitored values of all epochs, smaller is better, `lr` is the rate at the
+# start. Do not use `ReduceLROnPlateau`. At the end of each epoch:
+#
+# 1. In a cooldown: take 1 from what is left of it, and set the wait to 0.
+# 2. A value that is better than the best by more than `min_delta` becomes the best and
+#    sets the wait to 0. The first one always does.
+# 3. Otherwise, if no cooldown is left: add 1 to the wait. When the wait has reached
+#    `patience` and the rate is above `min_lr`: multiply the rate by `factor`, not below
+#    `min_lr`, begin a cooldown of `cooldown` epochs, and set the wait to 0.
+#
+# 15 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# When in the loop do you note the rate that an epoch *used*?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Four things live on from epoch to epoch: the rate, the best value, the wait and what
+# is left of the cooldown.
+#
+# </details>
+
+
+# %% exercise: simulate_plateau
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    """The learning rate that each epoch uses under `ReduceLROnPlateau`: floats."""
+    ### BEGIN SOLUTION
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        elif cooling == 0:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+    ### END SOLUTION
+
+
+# %% check: simulate_plateau, 3 points
+def evidence(simulate_plateau, rng):
+    def nights(count=12):
+        """Random walks on a grid of 1/8, where differences are exact."""
+        for _ in range(count):
+            steps = rng.integers(-3, 4, int(rng.integers(10, 20))) - 0.2
+            yield [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
+
+    def results(draw, **settings):
+        found = []
+        for values in nights():
+            chosen = {"factor": float(rng.uniform(0.2, 0.9)), **draw(), **settings}
+            start = float(rng.uniform(0.1, 1))
+            rates = simulate_plateau(
+                values, start, min_delta=chosen.pop("d", 0), **chosen
+            )
+            found.append([float(rate) for rate in rates])
+        return found
+
+    def patience():
+        return {"patience": int(rng.integers(1, 4))}
+
+    def delta():
+        return patience() | {"d": float(rng.choice([0.125, 0.25, 0.5]))}
+
+    def cooling():
+        return patience() | {"cooldown": int(rng.integers(1, 4))}
+
+    def floor():
+        return patience() | {"min_lr": float(rng.uniform(0.05, 0.2)), "factor": 0.3}
+
+    yield "patience and factor", lambda: results(patience)
+    yield "gains up to min_delta do not count", lambda: results(delta)
+    yield "cooldown", lambda: results(cooling)
+    yield "min_lr", lambda: results(floor)
+    yield "all at once", lambda: results(lambda: delta() | cooling() | floor())
+    values = [float(v) for v in 3 - 0.05 * rng.uniform(0, 1e-4, 30)]
+    values = [values[0] + 1, *values]
+    given = {"values": values, "lr": 0.5}
+    yield (
+        "the defaults",
+        lambda: [float(r) for r in simulate_plateau(values, 0.5)],
+        given,
+    )
+
+
+check("06/simulate_plateau", evidence)
+
+# %% mistake: a cut acts in the epoch that decides it
+"""You note the rate after the decision. The epoch is over then: the new rate is used
+from the next one on."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        elif cooling == 0:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+        used.append(lr)
+    return used
+
+
+# %% mistake: patience is exceeded, not reached
+"""You cut when the wait is larger than `patience`, one epoch too late."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        elif cooling == 0:
+            wait += 1
+            if wait > patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+
+
+# %% mistake: waiting goes on in the cooldown
+"""You count epochs without a gain in the cooldown, too. It is there to give the new
+rate time: nothing is counted while it lasts."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        cooling = max(cooling - 1, 0)
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        else:
+            wait += 1
+            if wait >= patience and lr > min_lr and cooling == 0:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+
+
+# %% mistake: the rate may fall for ever
+"""You ignore `min_lr`. The rate stops there: `max(lr * factor, min_lr)`."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        elif cooling == 0:
+            wait += 1
+            if wait >= patience:
+                lr, cooling, wait = lr * factor, cooldown, 0
+    return used
+
+
+# %% mistake: an epoch is compared with the one before
+"""You compare with the epoch before. A value must beat the **best** one so far; up and
+down around a level is a plateau."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, before, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if before is None or value < before - min_delta:
+            wait = 0
+        elif cooling == 0:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+        before = value
+    return used
+
+
+# %% mistake: every gain counts
+"""You ignore `min_delta`: a gain of a millionth keeps the rate high. It must be larger
+than `min_delta`."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if best is None or value < best:
+            best, wait = value, 0
+        elif cooling == 0:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+
+
+# %% mistake: once on a plateau, every epoch cuts
+"""After a cut you do not set the wait back, so every further epoch cuts again. The new
+rate gets `patience` epochs of its own."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if cooling > 0:
+            cooling, wait = cooling - 1, 0
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        elif cooling == 0:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling = max(lr * factor, min_lr), cooldown
+    return used
+
+
+# %% [markdown]
+# ## Which rate to begin with
+#
+# All plans start from a number, and most people copy it. A **range test** measures it:
+# train on a few batches while the rate grows from far too small to far too large, and
+# look at the loss of each batch. Below it is done by hand, with `train_on_batch`. The
+# rates are equally far apart on a logarithmic scale: each is the one before times the
+# same factor.
+
+# %%
+# rows: X11
+keras.utils.set_random_seed(1)
+model = digit_model()
+model.compile(keras.optimizers.SGD(), model.loss)
+tried, seen = np.geomspace(1e-3, 10, 80), []
+for k, rate in enumerate(tried):
+    model.optimizer.learning_rate = rate
+    batch = np.arange(32 * k, 32 * k + 32) % len(x_train)
+    seen.append(float(model.train_on_batch(x_train[batch], y_train[batch])))
+running = np.cumsum(seen) / np.arange(1, 81)
+plots.range_test(tried, seen, running)
+
+# %% [markdown]
+# Left: too small, nothing happens. Then the loss falls, and beyond the lowest point the
+# steps are too long and it jumps up. A good start is about a tenth of the rate where it
+# is lowest, where it falls steeply. The dashed line is what `logs["loss"]` would have
+# told: far too late. **Try it:** the same with `keras.optimizers.Adam()`. Where do you
+# expect the valley?
+#
+# <details><summary>Where it is</summary>
+#
+# Much further left. Adam's steps are about as long as its rate, however small the
+# gradient: 0.01 is large for Adam and small for SGD.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise: a range test as a callback
+#
+# Write the callback `LRFinder(lo, hi, steps)`. Batch k of the training, counted from 0
+# over all epochs, uses the rate `lo * (hi / lo) ** (k / (steps - 1))`; `steps` is at
+# least 2. After `steps` batches the training stops, also in the middle of an epoch.
+# Afterwards
+#
+# - `learning_rates` and `losses` are lists of `steps` floats: what each batch used, and
+#   its true loss. All batches have the same number of rows.
+# - the model has its old weights again, and the optimizer its old learning rate.
+#
+# 15 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# The rate must be there before the batch is: in which hook do you set it, and in which
+# one do you learn the loss?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `self.model.get_weights()` gives copies; `float(optimizer.learning_rate)` a number.
+# Put both back in `on_train_end`.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# With equal batches the loss of batch b of an epoch is `(b+1)·L − b·K`. `b` is the
+# number that the hook is told; your own k goes on over epochs.
+#
+# </details>
+
+
+# %% exercise: LRFinder
+class LRFinder(keras.callbacks.Callback):
+    """Lets the rate grow from `lo` to `hi` in `steps` batches and notes the losses."""
+
+    ### BEGIN SOLUTION
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = logs["loss"]
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * loss - batch * before)
+        self.mean = loss
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+    ### END SOLUTION
+
+
+# %% check: LRFinder, 3 points
+def evidence(LRFinder, rng):
+    lo, hi = float(rng.uniform(1e-4, 1e-3)), float(rng.uniform(0.05, 0.2))
+    batches, steps = int(rng.integers(3, 5)), int(rng.integers(6, 8))
+    start, rate = rng.uniform(1, 2, (1, 1)), float(rng.uniform(0.2, 0.9))
+    x = rng.uniform(0.5, 2, (2 * batches, 1)).astype("float32")
+    y = (rng.normal(size=x.shape) - 2 * x).astype("float32")
+    rows = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    model = stand_in(rate)
+    model.set_weights([start])
+    finder = LRFinder(lo, hi, steps)
+    given = {"lo": lo, "hi": hi, "steps": steps, "batches in an epoch": batches}
+    run = {"epochs": 9, "shuffle": False, "verbose": 0, "callbacks": [finder]}
+    trained = model.fit(rows, **run)
+    yield "learning_rates", lambda: [float(r) for r in finder.learning_rates], given
+    yield "losses", lambda: [float(loss) for loss in finder.losses], given
+    ran = {"steps": int(model.optimizer.iterations), "epochs": len(trained.epoch)}
+    ran["last loss in the history"] = trained.history["loss"][-1]
+    yield "steps and epochs that ran, and the last mean", ran, given
+    yield "the weights afterwards", model.get_weights()[0], given
+    yield "the rate afterwards", float(model.optimizer.learning_rate), given
+
+
+check("06/LRFinder", evidence)
+
+# %% mistake: rates grow by the same amount
+"""You add the same amount each time. Then nearly all rates are close to `hi`. They
+should grow by the same **factor**: `lo * (hi / lo) ** (k / (steps - 1))`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo + (hi - lo) * k / (steps - 1) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: logs hold the loss of the batch
+"""You store running means. They react late, and the valley seems to lie at far too
+large rates. Take the batch's own loss: `(b+1)·L − b·K`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append(logs["loss"])
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: the rate is called lr
+"""`optimizer.lr` is a new attribute that nobody reads: all batches used the old rate.
+The name is `optimizer.learning_rate`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.lr = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+
+
+# %% mistake: a rate set after the batch is used by it
+"""You set the rate in `on_train_batch_end`, when the batch has used the one before. Set
+it in `on_train_batch_begin`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: a test leaves no trace
+"""You do not put the weights back. The last steps were far too long on purpose, and the
+model that is left is broken: keep `get_weights()` and set them in `on_train_end`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: the next fit sets its own rate
+"""You leave the optimizer at `hi`, and the next `fit` starts with that. Note the rate
+in `on_train_begin` and put it back."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+
+
+# %% mistake: the epoch must be finished
+"""You stop at the end of the epoch, and batches run beyond `hi`. `stop_training` works
+in batch hooks, too."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.lo, self.hi, self.steps = lo, hi, steps
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        share = len(self.losses) / (self.steps - 1)
+        self.learning_rates.append(self.lo * (self.hi / self.lo) ** share)
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+
+    def on_epoch_end(self, epoch, logs=None):
+        if len(self.losses) >= self.steps:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: the running mean runs on over epochs
+"""You undo the running mean with the number of all batches so far. It starts anew with
+each epoch: use the number that the hook is told."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses, self.mean = [], [], 0.0
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.learning_rates.append(self.rates[len(self.losses)])
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        k = len(self.losses)
+        self.losses.append((k + 1) * logs["loss"] - k * self.mean)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% [markdown]
+# ## Before the night: a run of seconds
+#
+# A typo in a callback shows when its hook is first called, maybe after hours. Two
+# switches cut every training short, without touching your code. Habit: one run with
+# them first; `None` switches them off again.
+
+# %%
+# rows: X12
+keras.config.set_max_epochs(2)
+keras.config.set_max_steps_per_epoch(1)
+model = stand_in()
+run = {"batch_size": 1, "epochs": 50, "verbose": 0}
+print("epochs:", outcome(lambda: len(model.fit(*four_rows, **run).epoch)))
+print("steps: ", int(model.optimizer.iterations))
+keras.config.set_max_epochs(None)
+keras.config.set_max_steps_per_epoch(None)
+
+# %% [markdown]
+# ## Weights that are averaged
+#
+# Weights jump about from batch to batch; their average is often better. With
+# `use_ema=True` the optimizer keeps a moving average beside them, and puts it in when
+# `fit` ends. Validation during the training still uses the jumping weights, unless
+# `SwapEMAWeights` swaps the average in for it. So which `val_loss` decides when you
+# stop?
+
+
+# %%
+# rows: K18
+def last_val_loss(*callbacks, use_ema=True):
+    model = line_model()
+    optimizer = keras.optimizers.SGD(0.5, use_ema=use_ema, ema_momentum=0.9)
+    model.compile(optimizer, "mse", run_eagerly=True)
+    run = {"validation_data": rows, "callbacks": list(callbacks), "verbose": 0}
+    history = model.fit(rows, epochs=2, shuffle=False, **run).history
+    after = model.evaluate(rows, verbose=0)
+    return f"val_loss {history['val_loss'][-1]:.4f}, after fit {after:.4f}"
+
+
+swap = keras.callbacks.SwapEMAWeights
+print("no average:       ", last_val_loss(use_ema=False))
+print("use_ema:          ", last_val_loss())
+print("... and swapped:  ", last_val_loss(swap(swap_on_epoch=True)))
+print("swap, no use_ema: ", outcome(lambda: last_val_loss(swap(), use_ema=False)))
+
+# %% [markdown]
+# Only with the swap does the logged `val_loss` belong to the weights that you will
+# keep. Early stopping and checkpoints should see that one.
+#
+# All that Keras brings, and what each is for:
+
+# %%
+# rows: K13
+purpose = {
+    "BackupAndRestore": "go on after a crash",
+    "CSVLogger": "a line per epoch in a file",
+    "EarlyStopping": "stop when a value stays",
+    "LambdaCallback": "hooks from functions",
+    "LearningRateScheduler": "rate from the epoch",
+    "ModelCheckpoint": "save models or weights",
+    "OrbaxCheckpoint": "the same, needs the package orbax-checkpoint",
+    "ReduceLROnPlateau": "rate from a value",
+    "RemoteMonitor": "send logs to a server",
+    "SwapEMAWeights": "validate averaged weights",
+    "TensorBoard": "event files for TensorBoard",
+    "TerminateOnNaN": "stop at a broken loss",
+}
+inside = {"Callback", "CallbackList", "History", "ProgbarLogger"}  # fit uses these
+found = {name for name in dir(keras.callbacks) if name[0].isupper()}
+print(len(found), "classes; not in the lists above:", found - purpose.keys() - inside)
+for name, text in purpose.items():
+    print(f"{name:22} {text}")
+
+# %% [markdown]
+# ## Extra: TensorBoard
+#
+# TensorBoard is a web page that draws logs while the training runs. The callback is
+# part of Keras, what it writes with is not: the package `tensorboard` came with older
+# TensorFlow and is extra today. Colab has it. Without it, the first line below is an
+# error, also for `tf.summary`; install it with `pip install tensorboard`.
+
+# %% varies: it depends on whether tensorboard is installed
+# rows: K37, K42
+import shutil
+
+
+def logged(**settings):
+    with tempfile.TemporaryDirectory() as folder:
+        board = keras.callbacks.TensorBoard(folder, **settings)
+        run = {"validation_data": rows, "epochs": 2, "shuffle": False, "verbose": 0}
+        line_model().fit(rows, callbacks=[board], **run)
+        return sorted({path.name[:14] for path in Path(folder).rglob("*")})
+
+
+print("TensorBoard callback:", outcome(logged))
+print("tf.summary:", outcome(lambda: tf.summary.scalar("loss", 1.0, step=0)))
+print("command on the path:", shutil.which("tensorboard") is not None)
+
+# %% [markdown]
+# In a notebook, two lines show the page: `%load_ext tensorboard`, then `%tensorboard
+# --logdir logs`. In a terminal it is `tensorboard --logdir logs`. Give each training a
+# folder of its own inside `logs`; TensorBoard compares them.
+#
+# | argument | what it writes |
+# |---|---|
+# | `histogram_freq=1` | histograms of all weights, every epoch |
+# | `embeddings_freq=1` | embedding vectors, to look at in the projector |
+# | `embeddings_metadata="words.tsv"` | the labels of these vectors |
+# | `update_freq=2` | loss and metrics every 2 batches; else every epoch |
+# | `write_graph`, `write_images` | the graph; weights as images |
+# | `write_steps_per_second=True` | the speed |
+# | `profile_batch=0` | no profile; `(3, 5)` profiles batches 3 to 5 |
+#
+# Each is tried below. Where nothing is installed, all lines say so.
+
+# %% varies: it depends on whether tensorboard is installed
+# rows: K38, K39, K40, K41
+tries = [
+    {"histogram_freq": 1},
+    {"embeddings_freq": 1},
+    {"update_freq": 2},
+    {"write_graph": False, "write_images": True, "histogram_freq": 1},
+    {"write_steps_per_second": True},
+    {"profile_batch": 0},
+]
+for settings in tries:
+    print(settings, "->", outcome(lambda: logged(**settings)))
+
+# %% [markdown]
+# <details><summary><b>If you meet this in older code</b></summary>
+#
+# | there | today | write |
+# |---|---|---|
+# | `ModelCheckpoint("model_{epoch}")` | ValueError | `"model_{epoch}.keras"` |
+# | `ModelCheckpoint(..., period=5)` | TypeError | `save_freq`, in batches |
+# | `model.save(folder)`, `save_format="tf"` | ValueError | `"m.keras"`, or `export` |
+# | `save_weights("w")` | ValueError | `"w.weights.h5"` |
+# | `optimizer.lr = 0.1` | no effect, no error | `optimizer.learning_rate = 0.1` |
+# | `SGD(lr=0.1)` | ValueError | `SGD(learning_rate=0.1)` |
+# | `SGD(0.1, decay=1e-3)` | ignored, a warning | `InverseTimeDecay` |
+# | `history.history["lr"]` | KeyError | `"learning_rate"` |
+# | `monitor="val_acc"` | never found | `"val_accuracy"` |
+# | `callbacks.experimental.BackupAndRestore` | gone | `callbacks.BackupAndRestore` |
+# | TensorBoard comes with TensorFlow | error in `fit` | `pip install tensorboard` |
+#
+# </details>
+
+# %% [markdown]
+# ### In your own words
+#
+# A colleague wants to train for 12 hours on a machine that may be restarted at any
+# time. She plans: `EarlyStopping("val_loss", patience=5)`, a `CosineDecay` over all
+# epochs, `ReduceLROnPlateau` for safety, and `model.save("model.keras")` after `fit`.
+# Which two of these will hurt her, and how? What would you put into her list of
+# callbacks, and what is lost after a restart all the same? Four or five sentences; your
+# teacher reads them. 8 minutes.
+
+# %% answer: plan_a_night, 2 points [markdown]
+# `ReduceLROnPlateau` cannot set a rate that a schedule is in charge of: at the first
+# plateau `fit` stops with a TypeError, hours later. Saving after `fit` never happens if
+# the machine is restarted or the first error comes, and without `restore_best_weights`
+# it would save the last epoch, not the best. I would take `ReduceLROnPlateau` out, and
+# put in `BackupAndRestore` to go on after a restart, a `ModelCheckpoint` with
+# `save_best_only=True` that writes `best.keras` during the training, and a `CSVLogger`
+# with `append=True`. The schedule goes on rightly, since the optimizer's step is
+# restored; the early stopping starts to wait from zero, and so does the checkpoint's
+# idea of the best.
+
+# %% [markdown]
+# ## Six habits from this lesson
+#
+# | habit | because |
+# |---|---|
+# | monitor a key of `history.history` | a missing key is only a warning |
+# | `restore_best_weights=True` | else the last weights stay |
+# | what must survive is written in `on_epoch_end` | nothing runs after an exception |
+# | `.keras`, or build the optimizer first | weights alone forget the optimizer |
+# | schedules count steps | a plan in epochs is over at once |
+# | one hand on the learning rate | schedule and callback collide in the night |
+
+# %%
+progress("06")
+
+# %% [markdown]
+# ## You can now
+#
+# - write a callback, and say what its hooks see and what they miss when `fit` breaks;
+# - predict early stopping and plateaus, and keep the best model and the last on disk;
+# - resume exactly, plan a learning rate in steps, and measure where to begin.
+#
+# Next: lesson 07, your own training loop with GradientTape.
