@@ -125,8 +125,8 @@ class HookLog(keras.callbacks.Callback):
             setattr(self, f"on_{hook}", self._noting(hook))
 
     def _noting(self, hook):
-        def note(*arguments):  # (logs) or (number, logs)
-            number = arguments[0] if len(arguments) > 1 else None
+        def note(*arguments, logs=None):  # (logs), (number, logs) or (number, logs=...)
+            number = arguments[0] if isinstance(arguments[0], int) else None
             self.calls.append((hook, number))
 
         return note

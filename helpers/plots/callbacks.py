@@ -183,8 +183,9 @@ def plateau(values, used, monitor="val_loss"):
             for cut in cuts:
                 panel.axvline(cut + 0.5, color=GREY, linestyle=":")
 
-    when = " and ".join(str(cut) for cut in cuts) or "no epoch"
-    title = f"The learning rate is cut after epoch {when}"
+    *most, last = [str(cut) for cut in cuts] or ["none"]
+    when = f"epochs {', '.join(most)} and {last}" if most else f"epoch {last}"
+    title = f"The learning rate is cut after {when}"
     told = f"From {used[0]:.3g} to {used[-1]:.3g} over {len(used)} epochs."
     show_picture(title, "epoch", "", f"{title}. {told}", draw, (6.8, 2.8), 2)
 
