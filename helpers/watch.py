@@ -161,7 +161,7 @@ def stand_in(learning_rate=0.1):
     return model
 
 
-def drive(callbacks, logs, learning_rate=0.1):
+def drive(callbacks, logs, learning_rate=0.1, model=None):
     """Hand callbacks made-up epochs, as `fit` would; nothing is trained.
 
     At the end of epoch k the weight of the model is k, so it tells afterwards which
@@ -171,6 +171,7 @@ def drive(callbacks, logs, learning_rate=0.1):
         callbacks: a callback, or a list of them.
         logs: list of dicts, what each epoch reports.
         learning_rate: float, at the beginning.
+        model: a `stand_in()` that is used again, by default a new one.
 
     Returns:
         A dict: `epochs`, how many ran until a callback stopped the training;
@@ -178,7 +179,7 @@ def drive(callbacks, logs, learning_rate=0.1):
         `learning_rates`, the one that each epoch used; `logs`, what the callbacks
         made of the logs.
     """
-    model, rates, left = stand_in(learning_rate), [], []
+    model, rates, left = model or stand_in(learning_rate), [], []
     own = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
     last = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda _, logs: left.append(logs)

@@ -209,9 +209,11 @@ class BatchLosses(keras.callbacks.Callback):
 
 # %% check: BatchLosses, 3 points
 def evidence(BatchLosses, rng):
-    def train(callback, sizes, epochs, model=None):
+    model = stand_in(0.01)
+
+    def train(callback, sizes, epochs):
         """Call the hooks as `fit` does, with running means of losses that we draw."""
-        settings = {"model": model or stand_in(), "epochs": epochs, "steps": len(sizes)}
+        settings = {"model": model, "epochs": epochs, "steps": len(sizes)}
         hooks = keras.callbacks.CallbackList([callback], **settings)
         hooks.on_train_begin()
         for epoch in range(epochs):
@@ -238,7 +240,7 @@ def evidence(BatchLosses, rng):
         rows = tf.data.Dataset.from_tensor_slices((x, -2 * x)).batch(3)
         callback = BatchLosses([3, 2])
         run = {"callbacks": [callback], "shuffle": False, "verbose": 0}
-        stand_in(0.01).fit(rows, epochs=2, **run)
+        model.fit(rows, epochs=2, **run)
         return callback.losses
 
     size, rest = int(rng.integers(4, 9)), int(rng.integers(2, 4))
@@ -766,14 +768,14 @@ class StopAt(keras.callbacks.Callback):
 
 # %% check: StopAt, 3 points
 def evidence(StopAt, rng):
-    monitor = str(rng.choice(["loss", "val_mae", "val_f1"]))
+    monitor, model = str(rng.choice(["loss", "val_mae", "val_f1"])), stand_in()
 
     def watch(callback, values):
         """How many epochs ran and how many warnings came; None: the key is missing."""
         logs = [{"other": 0.0} | ({} if v is None else {monitor: v}) for v in values]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            ran = drive(callback, logs)["epochs"]
+            ran = drive(callback, logs, model=model)["epochs"]
         return {"epochs": ran, "warnings": len(caught)}
 
     target, first = float(rng.uniform(1, 3)), int(rng.integers(3, 7))
@@ -803,14 +805,15 @@ def evidence(StopAt, rng):
     yield "two trainings, one object", twice, given
 
     def fit():
+        told = [target + near[1], target - near[0], target, target]
         put = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: logs.update({monitor: falls[epoch]})
+            on_epoch_end=lambda epoch, logs: logs.update({monitor: told[epoch]})
         )
         rows = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.ones((1, 1))))
         run = {"callbacks": [put, StopAt(monitor, target, "min")], "verbose": 0}
-        return len(stand_in().fit(rows, epochs=9, shuffle=False, **run).epoch)
+        return model.fit(rows, epochs=4, shuffle=False, **run).history[monitor]
 
-    yield "epochs in the history that fit returns", fit, given
+    yield "the history that fit returns", fit, given
 
 
 check("06/StopAt", evidence)
@@ -1920,48 +1923,59 @@ def checkpointing(folder, monitor="val_loss", mode="min"):
 # %% check: checkpointing, 4 points
 def evidence(checkpointing, rng):
     low, a, b, high = (float(v) for v in np.cumsum(rng.uniform(0.5, 2, 4)))
+    runs = {}
 
-    def kept(values, key="val_loss", crash_at=None, as_text=False, **settings):
-        """The epoch whose weights are in each file; `loss` is best before the end."""
+    def crash(epoch, logs):
+        if epoch == 3:
+            raise EOFError("a crash")
 
-        def begin(epoch, logs):
-            if epoch == crash_at:
-                raise EOFError("a crash")
+    def train(key, values, folder, *others, **settings):
+        own = checkpointing(folder, **settings)
+        logs = [{key: v, "loss": other} for v, other in zip(values, loss)]
+        try:
+            drive([*own, *others], logs)
+        except EOFError:
+            pass
 
+    def kept(*run, as_text=False, **settings):
+        """The epoch whose weights are in each file."""
         with tempfile.TemporaryDirectory() as outside:
             folder = Path(outside) / "not" / "there"
-            crash = keras.callbacks.LambdaCallback(on_epoch_begin=begin)
-            own = checkpointing(str(folder) if as_text else folder, **settings)
-            loss = [9.0 - e for e in range(len(values) - 1)] + [9.0]
-            logs = [{key: v, "loss": other} for v, other in zip(values, loss)]
-            try:
-                drive([*own, crash], logs)
-            except EOFError:
-                pass
-            return {name: epoch_in(folder / f"{name}.keras") for name in names}
-
-    names = ("best", "last")
+            train(*run[:2], str(folder) if as_text else folder, *run[2:], **settings)
+            return {
+                path: epoch_in(folder / path) for path in ("best.keras", "last.keras")
+            }
 
     def epoch_in(path):
         if path.exists():
             model = keras.models.load_model(path)
             return int(model.get_weights()[0].item()) if model.compiled else "bare"
 
-    first = [a, low, high][int(rng.integers(2)) :] + [b, high]
-    given = {"val_loss": first}
-    yield "val_loss, min", lambda: kept(first), given
-    own = {"monitor": "val_f1", "mode": "max"}
-    second = [a, high, low, b, a][int(rng.integers(2)) :]
-    given = {"val_f1": second, **own}
-    yield "another key, max", lambda: kept(second, "val_f1", **own), given
-    own = {"monitor": "cost", "mode": "min"}
-    third, crash_at = [high, low, a, b, low / 2], int(rng.integers(3, 5))
-    given = {"cost": third, "crash in epoch": crash_at, **own}
+    def first():
+        stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
+        runs["val_loss"] = kept("val_loss", losses, stop, as_text=True)
+        return runs["val_loss"]["best.keras"]
 
-    def crashed():
-        return kept(third, "cost", crash_at=crash_at, as_text=True, **own)
+    def second():
+        runs["val_f1"] = kept("val_f1", scores, monitor="val_f1", mode="max")
+        return runs["val_f1"]["best.keras"]
 
-    yield "after a crash", crashed, given
+    spot = int(rng.integers(2))  # of the best val_loss; loss is best at the other one
+    losses, loss = [a, a, high, b], [9.0, 9.0, 8.0, 7.0, 6.0]
+    losses[spot], loss[1 - spot] = low, 5.0
+    scores = [b] * int(rng.integers(4, 6))
+    top, bottom = rng.permutation([spot, 2])
+    scores[top], scores[bottom], scores[1 - spot] = high, low, a
+    given = {"val_loss": losses[:3], "and then": "a crash"}
+    yield "val_loss: the epoch in best.keras", first, given
+    yield (
+        "val_loss: the epoch in last.keras",
+        lambda: runs["val_loss"]["last.keras"],
+        given,
+    )
+    given = {"val_f1": scores, "monitor": "val_f1", "mode": "max"}
+    yield "val_f1: the epoch in best.keras", second, given
+    yield "val_f1: the epoch in last.keras", lambda: runs["val_f1"]["last.keras"], given
 
 
 check("06/checkpointing", evidence)
@@ -2238,9 +2252,8 @@ def make_or_restore(folder, build):
 
 # %% check: make_or_restore, 5 points
 def evidence(make_or_restore, rng):
-    x = rng.normal(size=(4, 1)).astype("float32")
-    y = (x * rng.uniform(2, 4)).astype("float32")
     rate, start = float(rng.uniform(0.05, 0.2)), rng.normal(size=(1, 1))
+    slopes = rng.uniform(-5, 5, 5)
 
     def build():
         model = stand_in()
@@ -2248,36 +2261,37 @@ def evidence(make_or_restore, rng):
         model.set_weights([start])
         return model
 
-    def losses(model, steps):
+    def moved(model, slopes):
+        """The weight after each further step of Adam, with these gradients."""
         found = []
-        for _ in range(steps):
-            model.reset_metrics()
-            found.append(float(model.train_on_batch(x, y)))
+        for slope in slopes:
+            gradient = tf.constant(slope, "float32", (1, 1))
+            model.optimizer.apply([gradient], model.trainable_variables)
+            found.append(model.get_weights()[0].item())
         return found
 
-    def resumed(*names, others=(), shift=0):
+    def resumed(*names, others=()):
         """Save after each further step, under these numbers, and restore."""
         with tempfile.TemporaryDirectory() as outside:
             folder = Path(outside) / "checkpoints"
             folder.mkdir()
             model = build()
             for age, number in enumerate(names):
-                losses(model, 1)
+                moved(model, slopes[age : age + 1])
                 path = folder / f"after_{number}.weights.h5"
                 model.save_weights(path)
                 os.utime(path, (1e9 - age, 1e9 - age))  # the newest looks oldest
             for name in others:
                 (folder / name).write_text("something else")
-            before = sorted(path.name for path in folder.iterdir())
+            before = {path.name for path in folder.iterdir()}
             model, done = make_or_restore(folder, build)
-            after = sorted(path.name for path in folder.iterdir())
-        steps = int(model.optimizer.iterations)
+            after = {path.name for path in folder.iterdir()}
         return {
             "epochs_done": int(done),
-            "weights": model.get_weights()[0],
-            "optimizer steps": steps,
-            "losses of going on": losses(model, 3),
-            "new or lost files": sorted(set(before) ^ set(after)),
+            "optimizer steps": int(model.optimizer.iterations),
+            "weight": model.get_weights()[0].item(),
+            "weight in two further steps": moved(model, slopes[-2:]),
+            "new or lost files": sorted(before ^ after),
         }
 
     def fresh(exists):
@@ -2286,7 +2300,7 @@ def evidence(make_or_restore, rng):
             if exists:
                 folder.mkdir()
             model, done = make_or_restore(folder if exists else str(folder), build)
-        return {"epochs_done": int(done), "losses": losses(model, 2)}
+        return {"epochs_done": int(done), "weight": moved(model, slopes[:1])}
 
     first, later = int(rng.integers(2, 9)), int(rng.integers(10, 90))
     given = {"checkpoints": [first]}
@@ -2294,9 +2308,9 @@ def evidence(make_or_restore, rng):
     given = {"checkpoints": [first, 9, later]}
     yield "the largest number of several", lambda: resumed(first, 9, later), given
     others = ["notes.txt", "best.keras", "after_all.txt"]
-    given = {"checkpoints": [1, 2, first + 1], "others": others}
+    given = {"checkpoints": [1, first + 1], "others": others}
     label = "other files in the folder"
-    yield label, lambda: resumed(1, 2, first + 1, others=others), given
+    yield label, lambda: resumed(1, first + 1, others=others), given
     yield "an empty folder", lambda: fresh(True)
     yield "no folder", lambda: fresh(False)
 
