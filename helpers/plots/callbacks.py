@@ -34,7 +34,8 @@ def hook_lanes(calls, lit, title=None):
         axes.plot(places, [lane] * len(places), **style)
         for place in places:
             axes.axvline(place, color=ORANGE, linestyle=":", zorder=0)
-        axes.text(places[0], lane + 0.52, f"yours: on_{lit}", color="black", ha="left")
+        where = places[0] if places else 0
+        axes.text(where, lane + 0.52, f"yours: on_{lit}", color="black", ha="left")
         axes.set_yticks(range(len(LANES)), [lane.replace("_", " ") for lane in LANES])
         axes.set(ylim=(len(LANES) - 0.2, -0.6), xlim=(-0.6, len(calls) - 0.4))
         axes.set_xticks([])
@@ -93,16 +94,17 @@ def running_means(running, true):
     show_picture(title, "batch", "loss", alt, draw, (6.8, 3))
 
 
-def early_stop(values, run, monitor="val_loss"):
+def early_stop(values, run, monitor="val_loss", mode="min"):
     """A monitored value with the best epoch, the wait, and where training stops.
 
     Args:
         values: numbers (n,), what the epochs would report if all of them ran.
         run: dict with `epochs`, how many ran, and `weights`, the number (from 0) of
             the epoch whose weights the model has at the end, as from `watch.drive`.
+        mode: "min" or "max", which values are good.
     """
     ran, kept = run["epochs"], run["weights"]
-    best = int(np.argmin(values[:ran]))
+    best = int((np.argmax if mode == "max" else np.argmin)(values[:ran]))
     place = np.arange(1, len(values) + 1)
 
     def draw(axes):
@@ -183,9 +185,11 @@ def plateau(values, used, monitor="val_loss"):
             for cut in cuts:
                 panel.axvline(cut + 0.5, color=GREY, linestyle=":")
 
-    *most, last = [str(cut) for cut in cuts] or ["none"]
-    when = f"epochs {', '.join(most)} and {last}" if most else f"epoch {last}"
-    title = f"The learning rate is cut after {when}"
+    title = "The learning rate is never cut"
+    if cuts:
+        *most, last = map(str, cuts)
+        when = f"epochs {', '.join(most)} and {last}" if most else f"epoch {last}"
+        title = f"The learning rate is cut after {when}"
     told = f"From {used[0]:.3g} to {used[-1]:.3g} over {len(used)} epochs."
     show_picture(title, "epoch", "", f"{title}. {told}", draw, (6.8, 2.8), 2)
 

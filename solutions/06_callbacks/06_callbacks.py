@@ -2117,6 +2117,13 @@ with (
     resumed["weights, not built"] = losses(restored(weights), 8, 16)
 plots.two_halves(whole, resumed, half=8)
 
+# %% [markdown]
+# The grey band is the training that was never interrupted. A whole `.keras` file goes
+# on exactly there. From a weights file, `compile` and `load_weights` are **not**
+# enough, although the documentation of `ModelCheckpoint` says so. The orange line is
+# another training: faster at first, worse in the end. What was said about it, and what
+# helps:
+
 # %%
 # rows: K23
 warned = [str(w.message).split("'")[0] for w in told if "optimizer" in str(w.message)]
@@ -2125,13 +2132,9 @@ gap = max(abs(a - b) for a, b in zip(built, whole[8:]))
 print(f"weights, built first: off by {gap:.6f}")
 
 # %% [markdown]
-# The grey band is the training that was never interrupted. A whole `.keras` file goes
-# on exactly there. From a weights file, `compile` and `load_weights` are **not**
-# enough, although the documentation of `ModelCheckpoint` says so: a fresh optimizer has
-# no variables yet, so there is nothing to load its state into. A warning, and Adam
-# starts from zero: faster at first, worse in the end, in any case another training.
-# Habit: `.keras`; or for weights first `compile`, then
-# `optimizer.build(model.trainable_variables)`, then `load_weights`.
+# A fresh optimizer has no variables yet, so there is nothing to load its state into: it
+# is skipped, and Adam starts from zero. Habit: `.keras`; or for weights first
+# `compile`, then `optimizer.build(model.trainable_variables)`, then `load_weights`.
 #
 # `BackupAndRestore` does all this for you. It saves into a folder after every epoch,
 # finds it again when you call the same `fit` a second time, and removes it in the end.
