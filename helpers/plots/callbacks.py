@@ -204,23 +204,27 @@ def two_halves(whole, resumed, half):
         half: int, after how many epochs the break was.
     """
     place = np.arange(1, len(whole) + 1)
+    gaps = {name: np.subtract(v, whole[half:]) for name, v in resumed.items()}
 
     def draw(axes):
         style = {"color": GREY, "linewidth": 6, "alpha": 0.5, "solid_capstyle": "round"}
-        axes.plot(place, whole, label="never interrupted", **style)
+        axes[0].plot(place, whole, label="never interrupted", **style)
         for (name, losses), look in zip(resumed.items(), LINES, strict=False):
-            axes.plot(place[half:], losses, label=name, **look)
-        axes.axvline(half + 0.5, color=GREY, linestyle=":")
-        top = max(np.max(whole), *(np.max(losses) for losses in resumed.values()))
-        axes.text(half + 0.6, top, "restart", va="top")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+            axes[0].plot(place[half:], losses, label=name, **look)
+            axes[1].plot(place[half:], gaps[name], label=name, **look)
+        axes[0].axvline(half + 0.5, color=GREY, linestyle=":")
+        axes[0].set_title("loss", fontsize=9)
+        axes[1].axhline(0, color=GREY, linewidth=6, alpha=0.5)
+        axes[1].set_title("difference to the uninterrupted one", fontsize=9)
+        for panel in axes:
+            panel.xaxis.get_major_locator().set_params(integer=True)
+        axes[0].legend(frameon=False)
 
-    gaps = {n: np.abs(np.subtract(v, whole[half:])).max() for n, v in resumed.items()}
-    exact = [name for name, gap in gaps.items() if gap < 1e-5 * max(whole)]
+    most = {name: float(np.abs(gap).max()) for name, gap in gaps.items()}
+    exact = [name for name, gap in most.items() if gap < 1e-5 * max(whole)]
     title = f"Exact after the restart: {' and '.join(exact) or 'none'}"
-    told = "; ".join(f"{name} is off by up to {gap:.3g}" for name, gap in gaps.items())
-    show_picture(title, "epoch", "loss", f"{title}. {told}.", draw, (6.8, 3))
+    told = "; ".join(f"{name} is off by up to {gap:.3g}" for name, gap in most.items())
+    show_picture(title, "epoch", "", f"{title}. {told}.", draw, (7, 3), 2)
 
 
 def range_test(tried, losses, running=None):

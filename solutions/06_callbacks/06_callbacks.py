@@ -613,6 +613,11 @@ def freeze_and_renew(model):
     model.make_train_function(force=True)
 
 
+# %% [markdown]
+# Predict for each of the four: does the first layer go on moving?
+
+# %%
+# rows: K2, K36
 for change in (wrong_name, right_name, freeze, freeze_and_renew):
     one = {"use_bias": False, "kernel_initializer": "ones"}
     layers = [keras.layers.Dense(1, **one), keras.layers.Dense(1, **one)]
@@ -1390,19 +1395,18 @@ print("val_loss, no val data:", ran("val_loss"))
 # ### Exercise: predict early stopping
 #
 # Write `simulate_early_stopping(values, patience=0, min_delta=0.0, mode="min",
-# start_from_epoch=0, baseline=None, restore_best_weights=False)`. `values` is a list of
-# numbers, one per epoch, at least one. Return `(epochs_run, weights_epoch)`: how many
-# epochs run, and the epoch (from 0) whose weights the model has at the end. Do not use
-# `EarlyStopping`; follow its rules, for each epoch from `start_from_epoch` on:
+# start_from_epoch=0, baseline=None, restore_best_weights=False)`, without using
+# `EarlyStopping`. `values` has one number per epoch, at least one. Return `(epochs_run,
+# weights_epoch)`: how many epochs run, and from which one (from 0) the weights are at
+# the end. From epoch `start_from_epoch` on:
 #
 # 1. Add 1 to the wait.
-# 2. The first value watched is the best; later ones must beat the best by more than
-#    the size of `min_delta`.
-# 3. A new best sets the wait to 0, but with a baseline only if it beats that, too,
-#    by more than the size of `min_delta`.
-# 4. No new best, and the wait has reached `patience`: this epoch is the last.
+# 2. The first value watched is the best; a later one must beat it by more than the size
+#    of `min_delta`.
+# 3. A new best sets the wait to 0; with a baseline only if it beats that by as much.
+# 4. No new best, and the wait has reached `patience`: the last epoch.
 #
-# If no epoch was watched, there is no best one to restore. 20 minutes.
+# If no epoch is watched, none is restored. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2091,6 +2095,10 @@ def losses(model, start, end):
     return model.fit(rows, **run).history["loss"]
 
 
+# %% [markdown]
+# A whole model is loaded in one call. Weights need a model that exists already.
+
+
 # %%
 # rows: K22, K23
 def restored(path, build_optimizer=False):
@@ -2103,6 +2111,8 @@ def restored(path, build_optimizer=False):
     return model
 
 
+# %%
+# rows: K22, K23
 with (
     tempfile.TemporaryDirectory() as folder,
     warnings.catch_warnings(record=True) as told,
@@ -2156,6 +2166,8 @@ def backed_up(folder, *callbacks, epochs=8, **settings):
     return adam_model().fit(rows, epochs=epochs, **run)
 
 
+# %%
+# rows: K24
 with tempfile.TemporaryDirectory() as outside:
     folder = os.path.join(outside, "backup")
     print("first run: ", outcome(lambda: backed_up(folder, crash_in(4))))
@@ -2166,12 +2178,11 @@ with tempfile.TemporaryDirectory() as outside:
     print(f"off by {gap:.6f}; the folder is there: {os.path.exists(folder)}")
 
 # %% [markdown]
-# Four limits, each of which has cost somebody a night. The **other callbacks** start
-# again from zero: an `EarlyStopping` that had waited 2 of 3 epochs waits 3 more. With
-# `save_freq=2` batches the interrupted epoch starts again at its **first** batch, so
-# some rows count twice. A kept backup (`delete_checkpoint=False`) makes the same call
-# do **nothing**. And the model must be **built** before `fit`. The order of shuffled
-# rows is not restored either.
+# Four limits, each of which has cost somebody a night. First: the **other callbacks**
+# start again from nothing. An `EarlyStopping` that had waited 2 of 3 epochs begins
+# anew. Second: with `save_freq=2` batches the interrupted epoch starts again at its
+# **first** batch, so some rows count twice. (The order of shuffled rows is not restored
+# either.)
 
 
 # %%
@@ -2188,23 +2199,34 @@ def crash_in_batch(step):
     return keras.callbacks.LambdaCallback(on_train_batch_end=end)
 
 
+# %%
+# rows: K24
 with tempfile.TemporaryDirectory() as outside:
     folder = os.path.join(outside, "backup")
-    print("never interrupted:     ", len(backed_up(folder, patient()).epoch), "epochs")
+    print("never interrupted:   ", len(backed_up(folder, patient()).epoch), "epochs")
     outcome(lambda: backed_up(folder, patient(), crash_in(3)))
     epochs = backed_up(folder, patient()).epoch
-    print("interrupted after 3:   ", epochs[-1] + 1, "epochs")
+    print("interrupted after 3: ", epochs[-1] + 1, "epochs")
     outcome(lambda: backed_up(folder, crash_in_batch(1), save_freq=2))
-    steps = int(backed_up(folder, epochs=2, save_freq=2).model.optimizer.iterations)
-    print("restarted in epoch 0:  ", steps, "steps instead of 6")
+    model = backed_up(folder, epochs=2, save_freq=2).model
+    print(
+        "restarted in epoch 0:", int(model.optimizer.iterations), "steps instead of 6"
+    )
+
+# %% [markdown]
+# Third: a backup that is kept (`delete_checkpoint=False`) makes the same call do
+# **nothing**. Fourth: the model must be built before `fit`.
+
+# %%
+# rows: K24
+with tempfile.TemporaryDirectory() as folder:
     for _ in range(2):
         epochs = backed_up(folder, epochs=2, delete_checkpoint=False).epoch
-        print("backup kept, 2 epochs: ", epochs)
+        print("backup kept, epochs that ran:", epochs)
     bare = keras.Sequential([keras.layers.Dense(1)])
     bare.compile("sgd", "mse")
-    backup = keras.callbacks.BackupAndRestore(folder)
-    run = {"callbacks": [backup], "shuffle": False, "verbose": 0}
-    print("a model without Input: ", outcome(lambda: bare.fit(rows, **run)))
+    run = {"callbacks": [keras.callbacks.BackupAndRestore(folder)], "verbose": 0}
+    print("a model without Input:", outcome(lambda: bare.fit(*four_rows, **run)))
 
 # %% [markdown]
 # ### Exercise: resume
@@ -2950,16 +2972,16 @@ print("schedule and assignment:", text)
 # ### Exercise: predict the plateau
 #
 # Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
-# cooldown=0, min_lr=0.0)`: a list of the learning rates used in the epochs. `values`
-# are the monitored values of all epochs, smaller is better, `lr` is the rate at the
-# start. Do not use `ReduceLROnPlateau`. At the end of each epoch:
+# cooldown=0, min_lr=0.0)`, without using `ReduceLROnPlateau`: the list of learning
+# rates that the epochs use. `values` are all monitored values, smaller is better; `lr`
+# is the first rate. At the end of each epoch:
 #
-# 1. In a cooldown: take 1 from what is left of it, and set the wait to 0.
-# 2. A value that is better than the best by more than `min_delta` becomes the best and
-#    sets the wait to 0. The first one always does.
-# 3. Otherwise, if no cooldown is left: add 1 to the wait. When the wait has reached
-#    `patience` and the rate is above `min_lr`: multiply the rate by `factor`, not below
-#    `min_lr`, begin a cooldown of `cooldown` epochs, and set the wait to 0.
+# 1. In a cooldown: take 1 from what is left, and set the wait to 0.
+# 2. The first value is the best, and then each that beats it by more than `min_delta`.
+#    A new best sets the wait to 0.
+# 3. Else, with no cooldown left: add 1 to the wait. If it reaches `patience` and the
+#    rate is above `min_lr`: multiply the rate by `factor`, not below `min_lr`, begin a
+#    cooldown of `cooldown` epochs, set the wait to 0.
 #
 # 15 minutes.
 #
@@ -3222,9 +3244,9 @@ plots.range_test(tried, seen, running)
 # %% [markdown]
 # Left: too small, nothing happens. Then the loss falls, and beyond the lowest point the
 # steps are too long and it jumps up. A good start is about a tenth of the rate where it
-# is lowest, where it falls steeply. The dashed line is what `logs["loss"]` would have
-# told: far too late. **Try it:** the same with `keras.optimizers.Adam()`. Where do you
-# expect the valley?
+# is lowest, where it falls steeply. The dashed line is the running mean, as `logs`
+# would tell it: the valley is shallow, and in the wrong place. **Try it:** the same
+# with `keras.optimizers.Adam()`. Where do you expect the valley?
 #
 # <details><summary>Where it is</summary>
 #
@@ -3650,8 +3672,8 @@ for name, text in purpose.items():
 # TensorFlow and is extra today. Colab has it. Without it, the first line below is an
 # error, also for `tf.summary`; install it with `pip install tensorboard`.
 
-# %% varies: it depends on whether tensorboard is installed
-# rows: K37, K42
+# %%
+# rows: K37
 import shutil
 
 
@@ -3662,6 +3684,8 @@ def tags(file):
     return {value.tag for event in events for value in event.summary.value}
 
 
+# %% varies: it depends on whether tensorboard is installed
+# rows: K37, K42
 def logged(**settings):
     with tempfile.TemporaryDirectory() as folder:
         board = keras.callbacks.TensorBoard(folder, **settings)
@@ -3678,19 +3702,19 @@ print("tf.summary:", outcome(lambda: tf.summary.scalar("loss", 1.0, step=0)))
 print("command on the path:", shutil.which("tensorboard") is not None)
 
 # %% [markdown]
-# In a notebook, two lines show the page: `%load_ext tensorboard`, then `%tensorboard
-# --logdir logs`. In a terminal it is `tensorboard --logdir logs`. Give each training a
-# folder of its own inside `logs`; TensorBoard compares them.
+# To see the page, write `%load_ext tensorboard` and `%tensorboard --logdir logs` in a
+# notebook, or `tensorboard --logdir logs` in a terminal. Give each training a folder of
+# its own inside `logs`.
 #
 # | argument | what it writes |
 # |---|---|
-# | `histogram_freq=1` | histograms of all weights, every epoch |
-# | `embeddings_freq=1` | embedding vectors, to look at in the projector |
-# | `embeddings_metadata="words.tsv"` | the labels of these vectors |
-# | `update_freq=2` | loss and metrics every 2 batches; else every epoch |
+# | `histogram_freq=1` | histograms of weights, every epoch |
+# | `embeddings_freq=1` | embedding vectors for the projector |
+# | `embeddings_metadata="words.tsv"` | their labels |
+# | `update_freq=2` | values every 2 batches, not epochs |
 # | `write_graph`, `write_images` | the graph; weights as images |
 # | `write_steps_per_second=True` | the speed |
-# | `profile_batch=0` | no profile; `(3, 5)` profiles batches 3 to 5 |
+# | `profile_batch=0` | no profile; `(3, 5)`: of batches 3 to 5 |
 #
 # Each is tried below. Where nothing is installed, all lines say so.
 
