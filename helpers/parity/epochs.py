@@ -266,7 +266,7 @@ class Loop:
             of_logs, is_known = self._epoch_logs(fit, mine, wrong_logs, rows)
             if is_known:
                 return of_logs
-        at_step = self._step_by_step(mine)
+        at_step = self._step_by_step(mine, bool(apart or counts))
         if at_step or of_logs and not self.random:
             return at_step or of_logs
         if not counts and self._is_chance(mine):
@@ -287,28 +287,53 @@ class Loop:
         modes = [None, "XLA"] if self.random else [None]
         return any(not self._apart(self.fit(m, finalise=False), mine) for m in modes)
 
-    def _step_by_step(self, mine):
-        """A `Report` on the first step of epoch 1 that differs, or None."""
+    def _step_by_step(self, mine, state_differs):
+        """A `Report` on the first step of epoch 1 that differs, or None.
+
+        Where the state differs in the end, a step whose logs alone differ is told only
+        if nothing else is found: a loop may divide by all rows, however few it is given.
+        """
         bench, watch = self.bench, Stepwise(self.bench, self.train, "your loop")
         bench.finalises, watch.late = True, True
         bench.put(self.begin)
         bench.model.reset_metrics()
-        fits, theirs, rows = bench.note(), self.begin, []
+        fits, theirs, rows, later = bench.note(), self.begin, [], None
         looks = min(LOOKS, len(self.batches))
         for step in range(looks):
             call = self._call_on(step + 1)
             fits = {**theirs, **{k: fits[k] for k in watch.shared if k in fits}}
             fit, yours, found = watch.one(self.batches[step], fits, self._start(), call)
             if step == 0 and self._ignores_its_dataset(yours, mine):
-                break
+                return None
             rows.append({"yours": yours.loss, "fit": fit.running.get("loss")})
-            rows[-1]["difference"] = watch_difference(bench, fit, yours)
+            rows[-1]["difference"] = apart_most(bench, fit, yours)
             if found:
-                return self._at_step(watch, found, step, rows)
+                found = self._order(step, yours) or found
+                report = self._at_step(watch, found, step, rows)
+                if not state_differs or found[0] not in ("loss", "metric"):
+                    return report
+                later = later or report
             fits, theirs = fit.after, yours.after
-        else:
-            if looks < len(self.batches):
-                return self._last_batch(watch, rows)
+        if looks < len(self.batches):
+            return self._last_batch(watch, rows) or later
+        return later
+
+    def _order(self, step, yours):
+        """What is found if the batches so far, in another order, give the state."""
+        if not 1 <= step <= 2:
+            return None
+        whole = self.batches, self.epochs
+        try:
+            self.epochs = 1
+            for order in itertools.permutations(range(step + 1)):
+                self.batches = [whole[0][place] for place in order]
+                run = self.fit("eager")
+                moved = self._apart(run, yours)
+                if not moved and list(order) != list(range(step + 1)):
+                    words = "the batches come in another order"
+                    return "order of batches", "dataset", list(order), None, words
+        finally:
+            self.batches, self.epochs = whole
         return None
 
     def _start(self):
@@ -530,11 +555,11 @@ class Loop:
         for epoch, logs in enumerate(fit.logs):
             yours = mine.logs[epoch].get("loss") if mine.logs else None
             rows.append({"yours": yours, "fit": logs.get("loss"), "difference": None})
-        rows[-1]["difference"] = watch_difference(self.bench, fit, mine)
+        rows[-1]["difference"] = apart_most(self.bench, fit, mine)
         return rows
 
 
-def watch_difference(bench, fit, mine):
+def apart_most(bench, fit, mine):
     """The largest difference of any weight."""
     return max(
         (

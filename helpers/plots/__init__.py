@@ -25,6 +25,10 @@ from helpers.plots.outputs import (
     weight_changes,
     weight_order,
 )
+from helpers.plots.parity import (
+    loop_times,
+    side_by_side,
+)
 from helpers.plots.pipelines import (
     class_counts,
     epochs_seen,
@@ -61,6 +65,7 @@ __all__ = [
     "epochs_seen",
     "images",
     "learning_curves",
+    "loop_times",
     "loss_parts",
     "loss_shapes",
     "lowest_points",
@@ -71,6 +76,7 @@ __all__ = [
     "reach",
     "running_loss",
     "seen_rows",
+    "side_by_side",
     "split_classes",
     "timeline",
     "two_inputs",
