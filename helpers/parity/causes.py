@@ -143,6 +143,8 @@ class Detective:
         if not mistake.training:
             quantity, words = self._inference()
             parts.insert(0, words)
+            if len(parts) > 1:
+                parts[0] = words.split(": was")[0] + " (is training=True missing?)"
         if mistake.factor == -1:
             parts.append("the gradient has the wrong sign: the step goes uphill")
         elif mistake.factor != 1:
@@ -175,8 +177,8 @@ class Detective:
             )
         return (
             "dropout",
-            "the numbers are those of a model without dropout: was it called with "
-            "training=True?",
+            "the numbers are those of a model without dropout: was the model called "
+            "with training=True?",
         )
 
     # Only what is returned differs

@@ -29,9 +29,13 @@ def side_by_side(rows, unit="step", place=None, word=None):
             if place is not None:
                 panel.axvline(place, color=GREY, linewidth=1)
         if place is not None:
-            axes[1].set_title(f"first difference: {word}, {unit} {place}")
+            note = {"xytext": (6, 6), "textcoords": "offset points", "va": "bottom"}
+            axes[1].annotate(word, (place, 2 * ROUNDING), **note)
 
-    title = "Your loop and fit agree" if word is None else f"They part: {word}"
+    title = "Your loop and fit agree"
+    if word is not None:
+        where = "" if place is None else f" at {unit} {place}"
+        title = f"They part{where}: {word}"
     alt = _told(columns, unit, place, word)
     show_picture(title, unit, "", alt, draw, (7, 3), 2)
 
@@ -51,11 +55,11 @@ def _draw_losses(axes, numbers, columns):
 def _draw_difference(axes, numbers, difference):
     drawn = np.maximum(difference, LOWEST)
     axes.plot(numbers, drawn, color=ORANGE, marker="s", markersize=4, linestyle="--")
-    axes.axhspan(LOWEST / 2, ROUNDING, color=BLUE, alpha=0.15, label="rounding")
+    axes.axhspan(LOWEST / 2, ROUNDING, color=BLUE, alpha=0.15)
+    axes.text(1, ROUNDING / 2, "rounding", va="top", color=BLUE)
     axes.set_yscale("log")
     axes.set_ylim(LOWEST / 2, max(1e-3, 5 * np.nanmax(drawn, initial=LOWEST)))
     axes.set_title("largest difference of a weight")
-    axes.legend(frameon=False, loc="center right")
 
 
 def _told(columns, unit, place, word):
