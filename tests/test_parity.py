@@ -194,7 +194,11 @@ def summing():
     sums = []
 
     def change(gradients, variables):
-        sums[:] = gradients if not sums else [a + b for a, b in zip(sums, gradients)]
+        sums[:] = (
+            gradients
+            if not sums
+            else [a + b for a, b in zip(sums, gradients, strict=True)]
+        )
         return list(sums)
 
     return change
@@ -235,9 +239,8 @@ def by_hand(factor):
     def step(x, y):
         with tf.GradientTape() as tape:
             loss = ENTROPY(y, model(x, training=True))
-        for v, g in zip(
-            model.trainable_variables, tape.gradient(loss, model.trainable_variables)
-        ):
+        variables = model.trainable_variables
+        for v, g in zip(variables, tape.gradient(loss, variables), strict=True):
             v.assign_sub(factor * 0.1 * g)
         return loss
 
@@ -319,12 +322,12 @@ class OwnStep(keras.Model):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
-def own_step(kind):
+def own_step(kind, metrics=("accuracy",)):
     keras.utils.set_random_seed(3)
     x = keras.Input((5,))
     model = OwnStep(x, keras.layers.Dense(3)(keras.layers.Dense(6)(x)))
     model.kind = kind
-    model.compile("sgd", ENTROPY, metrics=["accuracy"])
+    model.compile("sgd", ENTROPY, metrics=list(metrics))
     return model
 
 
@@ -332,8 +335,8 @@ def fit_loop(model, dataset, epochs):
     return model.fit(dataset, epochs=epochs, verbose=0)
 
 
-def tracker(kind):
-    return parity.loop(fit_loop, own_step(kind), DATASET)
+def tracker(kind, **settings):
+    return parity.loop(fit_loop, own_step(kind, **settings), DATASET)
 
 
 STEPS = {  # name: (case, step, quantity, words of the sentence)
@@ -467,7 +470,12 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
     "called twice": (twice_called, 1, "BatchNorm", "becomes"),
     "by hand, twice as far": (lambda: by_hand(2.0), 1, "gradient", "2.00 times"),
     "outside the tape": (outside_the_tape, 1, "gradient", "inside the tape"),
-    "one output only": (lambda: two_step(lambda a, b: 2 * b), 1, "loss", "loss"),
+    "one output only": (
+        lambda: two_step(lambda a, b: 2 * b),
+        1,
+        "weights",
+        "`score/kernel` and `score/bias` were never updated",
+    ),
     "no loss weights": (
         lambda: two_step(lambda a, b: a + b),
         1,
@@ -648,7 +656,20 @@ LOOPS = {  # name: (case, epoch, step, quantity, words)
         "order",
         "another order",
     ),
-    "tracker not updated": (lambda: tracker("no tracker"), 1, None, "loss", "0"),
+    "tracker not updated": (
+        lambda: tracker("no tracker"),
+        1,
+        None,
+        "loss",
+        "last batch",
+    ),
+    "tracker not updated, no metric": (
+        lambda: tracker("no tracker", metrics=[]),
+        1,
+        None,
+        "loss",
+        "nothing was counted",
+    ),
     "tracker without sizes": (
         lambda: tracker("no sizes"),
         1,
@@ -793,7 +814,10 @@ def from_arrays(model, dataset, epochs):
 
 def as_dicts(model, dataset, epochs):
     names = ("loss", "accuracy")
-    return [dict(zip(names, row)) for row in tape_loop()(model, dataset, epochs)]
+    return [
+        dict(zip(names, row, strict=True))
+        for row in tape_loop()(model, dataset, epochs)
+    ]
 
 
 def as_columns(model, dataset, epochs):
@@ -923,7 +947,7 @@ REFUSED = {
     "no loop": (lambda: parity.loop(None, plain(), DATASET), "`train` is a NoneType"),
     "wrong width": (
         lambda: parity.steps(print, plain(), [(X[:, :2], Y)]),
-        "The model cannot be called with the first batch",
+        "fit itself cannot train on the first batch",
     ),
 }
 

@@ -77,23 +77,24 @@ class Bench:
         self.parts = [*found, optimizer]
         self.known, self.compiled = {}, {}
         self.finalises = False  # whether a step counts as a whole training
-        self._build(batch)
-        self.begin = self.note()
-        self.fit(batch)  # builds the metrics
-        self.put(self.begin)
+        try:
+            self._build(batch)
+            self.begin = self.note()
+        except Exception as error:
+            raise refused(error) from None
+        try:
+            self.fit(batch)  # builds the metrics
+        except Exception as error:
+            raise refused(error) from None
+        finally:
+            self.put(self.begin)
 
     def _build(self, batch):
         model = self.model
-        try:
-            if not model.built or not model.weights:
-                model(batch[0], training=False)
-            if not self.fit_optimizer.built:
-                self.fit_optimizer.build(model.trainable_variables)
-        except Exception as error:
-            reason = describe_error(error)["message"]
-            raise ParityError(
-                f"The model cannot be called with the first batch: {reason}"
-            ) from None
+        if not model.built or not model.weights:
+            model(batch[0], training=False)
+        if not self.fit_optimizer.built:
+            self.fit_optimizer.build(model.trainable_variables)
 
     def variables(self):
         """Every variable of model, optimizers, metrics and of what the learner uses."""
@@ -200,6 +201,12 @@ class Bench:
         return outcome
 
 
+def refused(error):
+    """The `ParityError` for a model on which fit itself cannot take a step."""
+    reason = describe_error(error)["message"].rstrip(".")
+    return ParityError(f"fit itself cannot train on the first batch: {reason}.")
+
+
 def require_compiled(model):
     if not isinstance(model, keras.Model):
         raise ParityError(
@@ -243,6 +250,15 @@ def rate_of(optimizer):
         return float(tf.convert_to_tensor(optimizer.learning_rate))
     except (AttributeError, TypeError, ValueError):
         return None
+
+
+def counter_of(optimizer):
+    """The variable in which an optimizer counts its steps.
+
+    Not `optimizer.iterations`: that is calculated where gradients accumulate.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return next(v for v in optimizer.variables if "iteration" in v.path)
 
 
 def numbers(logs):

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from helpers.parity.bench import counter_of
+
 EPSILON = float(np.finfo("float32").eps)
 ADAPTIVE_FLOOR = 1e-5  # of the largest gradient: what rounding can make of a zero
 
@@ -183,7 +185,7 @@ class Comparison:
             yield Difference("updates", "iterations", yours, expected, words)
 
     def _count(self, optimizer, outcome):
-        key = id(optimizer.iterations)
+        key = id(counter_of(optimizer))
         return int(outcome.after[key]) - int(self.before.get(key, 0))
 
     def _unmoved(self):

@@ -10,6 +10,7 @@ import tensorflow as tf
 from helpers.parity.bench import (
     Bench,
     ParityError,
+    counter_of,
     number,
     numbers,
     quiet_warnings,
@@ -177,7 +178,7 @@ class Loop:
 
     def _counts(self, fit, mine):
         """How many updates yours and fit took, if not as many; else []."""
-        key = id(self.bench.fit_optimizer.iterations)
+        key = id(counter_of(self.bench.fit_optimizer))
         counts = [int(run.after[key]) - int(self.begin[key]) for run in (mine, fit)]
         return counts if counts[0] and counts[0] != counts[1] else []
 
@@ -214,7 +215,7 @@ class Loop:
 
     def _uses(self, mine):
         """Whether the learner's loop moved the model's own optimizer."""
-        key = id(self.bench.fit_optimizer.iterations)
+        key = id(counter_of(self.bench.fit_optimizer))
         return int(mine.after[key]) != int(self.begin[key])
 
     def _slots(self, fit):
@@ -291,7 +292,7 @@ class Loop:
         """A `Report` on the first step of epoch 1 that differs, or None.
 
         Where the state differs in the end, a step whose logs alone differ is told only
-        if nothing else is found: a loop may divide by all rows, however few it is given.
+        if nothing else is found: a loop may divide by all rows, however few it gets.
         """
         bench, watch = self.bench, Stepwise(self.bench, self.train, "your loop")
         bench.finalises, watch.late = True, True
@@ -365,7 +366,7 @@ class Loop:
 
     def _ignores_its_dataset(self, yours, mine):
         """Whether the loop takes its batches from elsewhere than its argument."""
-        key = id(self.bench.fit_optimizer.iterations)
+        key = id(counter_of(self.bench.fit_optimizer))
         begin = int(self.begin[key])
         one, all_of_them = int(yours.after[key]) - begin, int(mine.after[key]) - begin
         return len(self.batches) > 1 and one * self.epochs == all_of_them > one

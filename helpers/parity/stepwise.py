@@ -278,20 +278,21 @@ def describe(comparison, cause):
     first = differences[0]
     if first.quantity in SURE or first.where == "shape":
         cause = None
+    settings = settings_that_differ(comparison)
     if cause:
         quantity, words = cause
         same_kind = [d for d in differences if d.quantity == quantity]
-        first = (same_kind or [d for d in differences if d.where in words] or [first])[
-            0
-        ]
+        same_place = [d for d in differences if d.where in words]
+        first = [*same_kind, *same_place, first][0]
+        words += f"; {settings}" if settings else ""
         return quantity, first.where, first.yours, first.expected, words
     others = []
     for difference in differences[1:]:
         if difference.quantity not in [first.quantity, *others]:
             others.append(difference.quantity)
     words = first.words
-    if other_optimizer := settings_that_differ(comparison):
-        words += f"; {other_optimizer}"
+    if settings:
+        words += f"; {settings}"
     if others:
         words += f" (then also: {', '.join(others)})"
     return first.quantity, first.where, first.yours, first.expected, words
