@@ -222,34 +222,31 @@ class Detective:
             fit * self.size,
         )
         yield "0 means that nothing was counted", 0.0
-        for words, state, mistake in (
-            ("it is taken after the update", self.fit.after, Mistake()),
-            (
-                "it is taken after the update, with training=False",
-                self.fit.after,
-                Mistake(training=False),
-            ),
-            (
-                "it is taken with training=False",
-                self.before,
-                Mistake(training=False),
-            ),
-            ("the sample weights are not in it", self.before, Mistake(weighted=False)),
-        ):
+        for words, state, mistake in self._other_moments():
             number = self._loss_at(state, mistake)
             if number is not None:
                 yield words, number
-                yield (
-                    f"{words}, and the regularisation is left out",
-                    (number - self.penalty),
-                )
-        parts = [v for k, v in self.fit.logs.items() if k.endswith("_loss")]
-        for key, part in self.fit.logs.items():
-            if key.endswith("_loss"):
-                yield f"it is `{key}` alone", part
-        if len(parts) > 1:
-            yield "the outputs' losses are added without their weights", sum(parts)
-            yield "the outputs' losses are averaged, not added", float(np.mean(parts))
+                yield f"{words}, and without regularisation", number - self.penalty
+        yield from self._other_outputs()
+
+    def _other_moments(self):
+        """`(words, state, mistake)`: when and how else a loss may be taken."""
+        inference, unweighted = Mistake(training=False), Mistake(weighted=False)
+        after = "it is taken after the update"
+        yield after, self.fit.after, Mistake()
+        yield f"{after}, with training=False", self.fit.after, inference
+        yield "it is taken with training=False", self.before, inference
+        yield "the sample weights are not in it", self.before, unweighted
+
+    def _other_outputs(self):
+        """`(words, number)` of other combinations of the outputs' losses."""
+        parts = {k: v for k, v in self.fit.logs.items() if k.endswith("_loss")}
+        for key, part in parts.items():
+            yield f"it is `{key}` alone", part
+        if parts:
+            total = sum(parts.values())
+            yield "the outputs' losses are added without their weights", total
+            yield "the outputs' losses are averaged, not added", total / len(parts)
 
     def _loss_at(self, state, mistake):
         self.bench.put(state)

@@ -455,50 +455,23 @@ class Loop:
 
     def _other_logs(self, fit, epoch, key):
         """`(reason, quantity, value)` of what a learner may log by mistake."""
-        count = len(self.batches)
-        running = [
-            logs[key] for logs in fit.running[epoch * count : (epoch + 1) * count]
-        ]
-        sizes = np.asarray(self.sizes, float)
-        parts = batch_values(running, sizes)
-        last = "last partial batch"
+        count, none = len(self.batches), None
+        running = fit.running[epoch * count : (epoch + 1) * count]
+        running = [logs[key] for logs in running]
         if epoch:
             kept = self.fit(reset=False).logs[epoch][key]
-            yield (
-                f"not reset between epochs, it is the mean over {epoch + 1}",
-                None,
-                kept,
-            )
-        yield (
-            "the last, smaller batch counts as much as a full one",
-            last,
-            np.mean(parts),
-        )
-        yield "it is the value of the last batch alone", None, parts[-1]
-        yield "it is the value of the first batch alone", None, parts[0]
-        yield "it is the mean of the running means", None, np.mean(running)
-        yield f"it is the sum over {count} batches", None, np.sum(parts)
-        share = np.sum(parts * sizes) / (count * sizes[0])
-        yield "it is divided by as many rows as full batches would have", last, share
-        if count > 1:
-            yield "the last batch is left out", last, running[-2]
-            yield (
-                "it is divided by one batch too few",
-                None,
-                np.sum(parts) / (count - 1),
-            )
-        yield "0 means that nothing was counted", None, 0.0
+            reason = f"not reset between epochs, it is the mean over {epoch + 1}"
+            yield reason, none, kept
+        yield from other_means(running, np.asarray(self.sizes, float))
+        yield "0 means that nothing was counted", none, 0.0
         for training in (False, True):
             later = self._evaluated(fit.ends[epoch], training).get(key)
             if later is not None:
-                yield (
-                    "it is calculated after the epoch, with its last weights",
-                    None,
-                    later,
-                )
+                reason = "it is calculated after the epoch, with its last weights"
+                yield reason, none, later
         for other, logs in enumerate(fit.logs):
             if other != epoch:
-                yield f"it is the value of epoch {other + 1}", None, logs[key]
+                yield f"it is the value of epoch {other + 1}", none, logs[key]
 
     def _evaluated(self, state, training):
         """Logs of all batches with the weights of a state."""
@@ -594,6 +567,28 @@ def is_apart(begin, fit, mine, twins, model):
 def rms(array):
     """Root of the mean square."""
     return float(np.sqrt(np.mean(np.square(array)))) if array.size else 0.0
+
+
+def other_means(running, sizes):
+    """`(reason, quantity, value)` of ways to sum up batches that are not fit's.
+
+    Args:
+        running: the means over rows after each batch.
+        sizes: rows of each batch.
+    """
+    parts, count = batch_values(running, sizes), len(sizes)
+    none, last = None, "last partial batch"
+    yield "the last, smaller batch counts as much as a full one", last, np.mean(parts)
+    yield "it is the value of the last batch alone", none, parts[-1]
+    yield "it is the value of the first batch alone", none, parts[0]
+    yield "it is the mean of the running means", none, np.mean(running)
+    yield f"it is the sum over {count} batches", none, np.sum(parts)
+    share = np.sum(parts * sizes) / (count * sizes[0])
+    yield "it is divided by as many rows as full batches would have", last, share
+    if count > 1:
+        yield "the last batch is left out", last, running[-2]
+        too_many = np.sum(parts) / (count - 1)
+        yield "it is divided by one batch too few", none, too_many
 
 
 def batch_values(running, sizes):

@@ -25,6 +25,7 @@ def side_by_side(rows, unit="step", place=None, word=None):
         _draw_losses(axes[0], numbers, columns)
         _draw_difference(axes[1], numbers, columns["difference"])
         for panel in axes:
+            panel.set_xlim(0.5, len(rows) + 0.5)
             panel.xaxis.get_major_locator().set_params(integer=True)
             if place is not None:
                 panel.axvline(place, color=GREY, linewidth=1)
@@ -56,7 +57,8 @@ def _draw_difference(axes, numbers, difference):
     drawn = np.maximum(difference, LOWEST)
     axes.plot(numbers, drawn, color=ORANGE, marker="s", markersize=4, linestyle="--")
     axes.axhspan(LOWEST / 2, ROUNDING, color=BLUE, alpha=0.15)
-    axes.text(1, ROUNDING / 2, "rounding", va="top", color=BLUE)
+    place = {"va": "top", "transform": axes.get_yaxis_transform()}  # x from 0 to 1
+    axes.text(0.03, ROUNDING / 2, "rounding", color=BLUE, **place)
     axes.set_yscale("log")
     axes.set_ylim(LOWEST / 2, max(1e-3, 5 * np.nanmax(drawn, initial=LOWEST)))
     axes.set_title("largest difference of a weight")
@@ -74,8 +76,11 @@ def _told(columns, unit, place, word):
             parts.append(f"{who} is not known.")
     if word is None:
         most = known.max(initial=0.0)
-        at_most = "no weight differs" if most <= ROUNDING else f"up to {most:.1g}"
-        parts.append(f"They agree: {at_most} by more than rounding.")
+        parts.append(
+            "They agree: no weight differs by more than rounding."
+            if most <= ROUNDING
+            else f"They agree, within {most:.1g}."
+        )
     else:
         where = f" at {unit} {place}" if place is not None else ""
         parts.append(f"The first difference{where}: {word}.")
