@@ -47,6 +47,10 @@ from helpers.plots.outputs import (
     weight_changes,
     weight_order,
 )
+from helpers.plots.parity import (
+    loop_times,
+    side_by_side,
+)
 from helpers.plots.pipelines import (
     class_counts,
     epochs_seen,
@@ -93,6 +97,7 @@ __all__ = [
     "images",
     "leaning",
     "learning_curves",
+    "loop_times",
     "loss_parts",
     "loss_scales",
     "loss_shapes",
@@ -110,6 +115,7 @@ __all__ = [
     "running_loss",
     "running_means",
     "seen_rows",
+    "side_by_side",
     "split_classes",
     "timeline",
     "two_halves",
