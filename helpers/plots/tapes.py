@@ -163,8 +163,8 @@ def clipping(before, ways, names):
     told = "; ".join(f"{way}: ({e[0]:.3g}, {e[1]:.3g})" for way, e in ends.items())
     title = f"Direction kept: {', '.join(kept) or 'by none'}"
     alt = f"Norms ({start[0]:.3g}, {start[1]:.3g}) before; {told}. {title}."
-    xlabel, ylabel = (f"norm of the gradient of {name}" for name in names)
-    show_picture(title, xlabel, ylabel, alt, draw, (6.4, 3.4), panels=2)
+    xlabel, ylabel = (f"gradient norm, {name}" for name in names)
+    show_picture(title, xlabel, ylabel, alt, draw, (6.4, 3.8), panels=2)
 
 
 def saliency_maps(images, maps, titles):

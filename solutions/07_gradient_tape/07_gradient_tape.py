@@ -844,7 +844,8 @@ for name in ("SGD", "SGD with momentum", "Adam"):
         rows = [train_step(models[0], optimizer, *batch) for batch in batches]
         losses.append(np.mean(rows))
     models[1].compile(make(0.1, **settings), mse)
-    history = models[1].fit(batches, epochs=3, verbose=0).history["loss"]
+    run = {"epochs": 3, "shuffle": False, "verbose": 0}
+    history = models[1].fit(batches, **run).history["loss"]
     pair = [model.get_weights() for model in models]
     print(f"{name:18} losses differ by {max(distances(losses, history)):.4f},", end=" ")
     print(f"weights by {max(distances(*pair)):.4f}")
@@ -861,8 +862,8 @@ for name in ("SGD", "SGD with momentum", "Adam"):
 
 # %%
 # rows: G5, G9
+keras.utils.set_random_seed(1)
 model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
-draw_weights(model, np.random.default_rng(3))
 optimizer = keras.optimizers.Adam(0.01)
 digits = tf.data.Dataset.from_tensor_slices((x_train, y_train)).batch(256)
 reset, kept = [keras.metrics.SparseCategoricalAccuracy() for _ in range(2)]
@@ -1751,3 +1752,2206 @@ def make_step(model, optimizer, loss_fn):
 
 # %% [markdown]
 # PLACE FOR: fast loops
+
+# %% [markdown]
+# ## A batch that does not fit into memory
+#
+# A batch of 32 does not fit, two of 16 do. Add up their gradients, then step once: that
+# is **gradient accumulation**. The loss is a mean over rows, so the gradient is one,
+# too: average, do not add.
+
+# %%
+# rows: G20
+rng = np.random.default_rng(7)
+x, y = rng.normal(size=(32, 3)).astype("float32"), rng.normal(size=(32, 2))
+model = draw_weights(keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]), rng)
+
+
+def gradients_of(rows):
+    with tf.GradientTape() as tape:
+        loss = mse(y[rows], model(x[rows], training=True))
+    return [g.numpy() for g in tape.gradient(loss, model.trainable_variables)]
+
+
+whole = gradients_of(slice(None))
+halves = gradients_of(slice(16)), gradients_of(slice(16, None))
+added = [a + b for a, b in zip(*halves, strict=True)]
+print(f"sum of both differs by  {max(distances(whole, added)):.4f}")
+mean = [gradient / 2 for gradient in added]
+print(f"mean of both differs by {max(distances(whole, mean)):.4f}")
+optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+for rows in (slice(16), slice(16, None)):
+    optimizer.apply(gradients_of(rows), model.trainable_variables)
+    print("built in: updates so far", int(optimizer.iterations))
+
+# %% [markdown]
+# The sum is a step twice as long. The optimizer can do it by itself, and for equal
+# parts that is enough: it averages over *calls*. Parts of different sizes you have to
+# weigh by their rows.
+#
+# BatchNormalization is the one thing that does notice: it sees 16 rows at a time.
+#
+# ## Clip: which direction do you go?
+#
+# One odd batch can have a gradient a thousand times too large. Clipping shortens it.
+# Two tensors below, with gradients [3, 4] (norm 5) and [0, 12] (norm 12). With a rate
+# of 1, what an optimizer subtracts is what it makes of the gradient.
+
+# %%
+# rows: G18, G19
+gradients = [tf.constant([3.0, 4.0]), tf.constant([0.0, 12.0])]
+
+
+def subtracted(**settings):
+    variables = [keras.Variable([0.0, 0.0]) for _ in gradients]
+    keras.optimizers.SGD(1.0, **settings).apply(gradients, variables)
+    return [0.0 - variable.numpy() for variable in variables]
+
+
+for settings in ({"clipvalue": 1.0}, {"clipnorm": 2.5}, {"global_clipnorm": 6.5}):
+    print(settings, [part.tolist() for part in subtracted(**settings)])
+print(outcome(lambda: keras.optimizers.SGD(clipnorm=1.0, clipvalue=1.0)))
+by_value = [tf.clip_by_value(g, -1.0, 1.0) for g in gradients]
+by_norm = [tf.clip_by_norm(g, 2.5) for g in gradients]
+by_global, norm = tf.clip_by_global_norm(gradients, 6.5)
+print("by hand:", [g.numpy().tolist() for g in (*by_value, *by_norm, *by_global)])
+print("global norm:", float(norm))
+
+# %%
+# rows: G18, G19
+ways = {
+    "clipnorm": subtracted(clipnorm=2.5),
+    "global_clipnorm": subtracted(global_clipnorm=6.5),
+}
+plots.clipping(gradients, ways, ("first tensor", "second tensor"))
+
+# %% [markdown]
+# Right: the gradient of all tensors, as one arrow, becomes shorter and keeps its
+# direction. Left: each tensor is clipped by itself, and the arrow **turns**: the second
+# tensor had most to learn, now both move alike. Habit: `global_clipnorm`.
+#
+# Two more things an optimizer does to weights, gradient or not. `weight_decay` shrinks
+# them a little in every step. `use_ema` keeps a moving average, and puts it in place of
+# the weights: at the end of `fit` by itself, in your loop when **you** say so.
+
+
+# %%
+# rows: G21
+def after(times, gradient, optimizer):
+    weight = keras.Variable(1.0)
+    for _ in range(times):
+        optimizer.apply([tf.constant(gradient)], [weight])
+    value = round(float(weight), 4)
+    optimizer.finalize_variable_values([weight])
+    return f"{value}, finalized {float(weight):.4g}"
+
+
+for kind in (keras.optimizers.SGD, keras.optimizers.AdamW):
+    decay = kind(0.1, weight_decay=0.5)
+    print(f"gradient 0, decay, {kind.__name__:6}", after(1, 0.0, decay))
+ema = keras.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5)
+print("three steps of -1, EMA:   ", after(3, 1.0, ema))
+
+# %% [markdown]
+# ### Exercise: accumulate and clip
+#
+# Write `accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm)`: **one**
+# update from a list of pairs `(x, y)` of different sizes, as if all their rows were one
+# batch. What counts is the mean of `loss_fn` over all rows plus the penalties of the
+# layers, once. If the global norm of its gradient is above `clip_norm`, scale the whole
+# gradient down to it. Apply it once, and return the norm from before clipping as one
+# number. The model is called as in training; it has neither Dropout nor
+# BatchNormalization. 20 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# A micro-batch of 3 rows out of 10 has which share in the mean over all rows?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Per micro-batch: gradients of `loss_fn(...) + sum(model.losses)`, times
+# `len(x) / rows`, added to what is there. The shares add up to 1, so the penalty counts
+# once.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `tf.clip_by_global_norm(gradients, clip_norm)` returns the clipped gradients and the
+# norm from before.
+#
+# </details>
+
+
+# %% exercise: accumulate_step
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    """One clipped update from several batches; returns the norm before clipping."""
+    ### BEGIN SOLUTION
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part = tape.gradient(loss, variables)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    clipped, norm = tf.clip_by_global_norm(total, clip_norm)
+    optimizer.apply(clipped, variables)
+    return float(norm)
+    ### END SOLUTION
+
+
+# %% check: accumulate_step, 4 points
+def evidence(accumulate_step, rng):
+    sizes = [int(size) for size in rng.permutation([1, 3, 6])]
+    x = rng.normal(size=(10, 3)).astype("float32")
+    y = (5 * rng.normal(size=(10, 2))).astype("float32")
+    ends = np.cumsum(sizes)[:-1]
+    parts = list(zip(np.split(x, ends), np.split(y, ends), strict=True))
+    loss_fn = keras.losses.MeanSquaredError()
+    hidden = keras.layers.Dense(
+        4, "tanh", kernel_regularizer=keras.regularizers.L2(0.1)
+    )
+    network = [keras.Input((3,)), hidden, keras.layers.Dense(2)]
+    model = draw_weights(keras.Sequential(network), rng)
+    rate = float(rng.uniform(0.05, 0.2))
+    optimizer = keras.optimizers.SGD(rate)
+    cases = {"far below": 1000.0, "clipped": float(rng.uniform(0.5, 1.5))}
+    for name, clip_norm in cases.items():
+        given = {"sizes": sizes, "clip_norm": clip_norm, "learning_rate": rate}
+
+        def run(batches=parts):
+            return accumulate_step(model, optimizer, loss_fn, batches, clip_norm)
+
+        yield f"{name}: norm before clipping", run, given
+        yield f"{name}: weights", model.trainable_variables, given
+        yield f"{name}: updates so far", int(optimizer.iterations), given
+    yield "clipped, one batch: norm", lambda: run([(x, y)]), given
+    yield "clipped, one batch: weights", model.trainable_variables, given
+
+
+check("07/accumulate_step", evidence)
+
+# %% mistake: gradients of parts add up
+"""You add the gradients of the micro-batches. Each is a mean over its rows, so the sum
+is as many times too large as there are parts. Weigh each by its share of the rows."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part = tape.gradient(loss, variables)
+        total = [t + p for t, p in zip(total, part, strict=True)]
+    clipped, norm = tf.clip_by_global_norm(total, clip_norm)
+    optimizer.apply(clipped, variables)
+    return float(norm)
+
+
+# %% mistake: every micro-batch has the same share
+"""You divide by the number of micro-batches. That is right for equal sizes; here a
+single row would count as much as six. Weigh by rows."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part = tape.gradient(loss, variables)
+        share = 1 / len(micro_batches)
+        total = [t + share * p for t, p in zip(total, part, strict=True)]
+    clipped, norm = tf.clip_by_global_norm(total, clip_norm)
+    optimizer.apply(clipped, variables)
+    return float(norm)
+
+
+# %% mistake: each tensor is clipped by itself
+"""You clip every tensor to `clip_norm`. That turns the gradient as a whole into another
+direction. Scale all of them by the same factor: `tf.clip_by_global_norm`."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part = tape.gradient(loss, variables)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    norm = tf.linalg.global_norm(total)
+    optimizer.apply([tf.clip_by_norm(t, clip_norm) for t in total], variables)
+    return float(norm)
+
+
+# %% mistake: clipping belongs to every micro-batch
+"""You clip each micro-batch before you add. What has to be limited is the step, so clip
+once, at the end."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), clip_norm)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    optimizer.apply(total, variables)
+    return float(tf.linalg.global_norm(total))
+
+
+# %% mistake: accumulating means applying in turn
+"""You step after every micro-batch, so the later ones are computed with other weights,
+and the optimizer counts several updates. Collect first, apply once."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    norms = []
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part = [len(x) / rows * p for p in tape.gradient(loss, variables)]
+        clipped, norm = tf.clip_by_global_norm(part, clip_norm)
+        optimizer.apply(clipped, variables)
+        norms.append(float(norm))
+    return float(np.sum(norms))
+
+
+# %% mistake: clipping makes the norm equal to clip_norm
+"""You always scale to `clip_norm`. A gradient that is smaller stays as it is: the
+factor is never above 1."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part = tape.gradient(loss, variables)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    norm = tf.linalg.global_norm(total)
+    optimizer.apply([clip_norm / norm * t for t in total], variables)
+    return float(norm)
+
+
+# %% mistake: the norm is measured after clipping
+"""You return the norm after clipping, which says only that you clipped. Before
+clipping it tells how wild the batch was."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        part = tape.gradient(loss, variables)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    clipped, _ = tf.clip_by_global_norm(total, clip_norm)
+    optimizer.apply(clipped, variables)
+    return float(tf.linalg.global_norm(clipped))
+
+
+# %% mistake: penalties come once per micro-batch
+"""You add the whole penalty in every micro-batch, on top of the weighted losses. It
+belongs to the update once: weigh it with the loss, the shares add up to 1."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) * len(x) / rows
+            loss += sum(model.losses)
+        part = tape.gradient(loss, variables)
+        total = [t + p for t, p in zip(total, part, strict=True)]
+    clipped, norm = tf.clip_by_global_norm(total, clip_norm)
+    optimizer.apply(clipped, variables)
+    return float(norm)
+
+
+# %% mistake: penalties are not for micro-batches
+"""You leave `model.losses` out. The update has to be that of the whole batch, penalties
+included."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True))
+        part = tape.gradient(loss, variables)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    clipped, norm = tf.clip_by_global_norm(total, clip_norm)
+    optimizer.apply(clipped, variables)
+    return float(norm)
+
+
+# %% [markdown]
+# ## What fit brought along: checkpoints and callbacks
+#
+# Your loop has no `ModelCheckpoint`, but `tf.train.Checkpoint` keeps whatever you name:
+# model, optimizer, a step counter. The manager deletes the oldest. The proof that
+# nothing was lost: after restoring into fresh objects, the next loss is the same.
+
+# %%
+# rows: G22
+rng = np.random.default_rng(2)
+x, y = rng.normal(size=(12, 3)).astype("float32"), rng.normal(size=(12, 2))
+
+
+def fresh(seed):
+    model = demanding(np.random.default_rng(seed))
+    parts = {"model": model, "optimizer": keras.optimizers.Adam(0.1)}
+    return parts, tf.train.Checkpoint(**parts, step=tf.Variable(0))
+
+
+with tempfile.TemporaryDirectory() as folder:
+    parts, checkpoint = fresh(seed=0)
+    manager = tf.train.CheckpointManager(checkpoint, folder, max_to_keep=2)
+    for _ in range(4):
+        train_step(**parts, x=x, y=y)
+        checkpoint.step.assign_add(1)
+        manager.save()
+    print("files kept:", len(manager.checkpoints))
+    print(f"next loss:       {train_step(**parts, x=x, y=y):.4f}")
+    parts, checkpoint = fresh(seed=1)
+    checkpoint.restore(manager.latest_checkpoint)
+    print(f"after restoring: {train_step(**parts, x=x, y=y):.4f}", end=", ")
+    print("at step", int(checkpoint.step))
+
+# %% [markdown]
+# Callbacks work in your loop, too, if you call their hooks yourself. `CallbackList`
+# does it for all of them at once. `EarlyStopping` asks for an end by setting
+# `model.stop_training`: look at it, nobody else will. And say `mode=`, for a model that
+# was never compiled it cannot guess.
+
+# %%
+# rows: G23
+parts, _ = fresh(seed=0)
+stop = keras.callbacks.EarlyStopping(
+    "loss", mode="min", patience=2, restore_best_weights=True
+)
+model = parts["model"]
+callbacks = keras.callbacks.CallbackList([stop], add_history=True, model=model)
+model.stop_training = False
+callbacks.on_train_begin()
+for epoch in range(100):
+    callbacks.on_epoch_begin(epoch)
+    callbacks.on_epoch_end(epoch, {"loss": train_step(**parts, x=x, y=y)})
+    if model.stop_training:
+        break
+callbacks.on_train_end()
+losses = model.history.history["loss"]
+print(f"{len(losses)} epochs, the best was number {np.argmin(losses) + 1}")
+
+# %% [markdown]
+# ## Two networks in turns
+#
+# Now what `fit` cannot do at all. Real numbers lie around 4. A *forger* adds `shift` to
+# noise and wants to pass; a *critic* wants to tell its numbers from real ones. Each has
+# its own loss, its own optimizer and its own list of variables: the list decides who
+# moves. The critic's step takes the forgeries as they are. The forger's step goes
+# **through** the critic and leaves it alone.
+
+# %%
+# rows: G24
+rng = np.random.default_rng(0)
+real = rng.normal(4, 1, (128, 1)).astype("float32")
+noise = rng.normal(0, 1, (128, 1)).astype("float32")
+bce, ones = keras.losses.BinaryCrossentropy(from_logits=True), np.ones((128, 1))
+critic = keras.layers.Dense(1, kernel_regularizer=keras.regularizers.L2(0.5))
+critic.build((None, 1))
+shift, optimizers = tf.Variable(0.0), [keras.optimizers.SGD(0.2) for _ in range(2)]
+path = []
+for _ in range(250):
+    path.append(float(shift))
+    with tf.GradientTape() as tape:
+        told = bce(ones, critic(real)) + bce(0 * ones, critic(noise + shift))
+        told += sum(critic.losses)
+    weights = critic.trainable_variables
+    optimizers[0].apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        passed = bce(ones, critic(noise + shift))
+    optimizers[1].apply(tape.gradient(passed, [shift]), [shift])
+
+# %%
+# rows: G24
+title = "The forger finds the real numbers, past them and back"
+lines = {"shift": path[::10], "mean of the real numbers": [real.mean()] * 25}
+plots.curves(range(0, 250, 10), lines, title, "round", "number")
+
+# %% [markdown]
+# Nobody told the forger where 4 is: all it knows comes as a gradient through the
+# critic. Such games swing, and only the critic's penalty calms them. **Try it.** Set
+# the L2 to 0.0 and run both cells again. Does it still come to rest?
+#
+# Lists of variables also give each part of *one* model its own learning rate: two
+# optimizers, two lists, one tape.
+
+# %%
+# rows: G24
+model = deep("relu")
+before = model.get_weights()[::2]
+body, head = model.layers[:-1], model.layers[-1:]
+with tf.GradientTape() as tape:
+    loss = loss_fn(y_train[:64], model(x_train[:64], training=True))
+lists = [
+    [weight for layer in part for weight in layer.trainable_variables]
+    for part in (body, head)
+]
+gradients = tape.gradient(loss, lists)
+keras.optimizers.SGD(0.001).apply(gradients[0], lists[0])
+keras.optimizers.SGD(0.1).apply(gradients[1], lists[1])
+moved = distances(before, model.get_weights()[::2])
+names = [f"layer {number}" for number in range(1, 9)]
+title = "Rate 0.001 for the body, 0.1 for the head"
+plots.weight_changes(dict(zip(names, moved, strict=True)), title)
+
+# %% [markdown]
+# ### Exercise: a round of the game
+#
+# Write `alternate(generator, critic, generator_optimizer, critic_optimizer, loss_fn,
+# noise, real)`: one round, first the critic, then the generator, each with its own
+# optimizer. The critic maps samples to logits `(n, 1)`, the generator maps noise to
+# samples. `loss_fn(y, logits)` is a mean over rows.
+#
+# The critic lowers `loss_fn(1, critic(real)) + loss_fn(0, critic(fake))`. Then the
+# generator lowers `loss_fn(1, critic(fake))` for the critic as it is **now**, with
+# forgeries made from the same noise. (1 and 0 stand for arrays of shape `(n, 1)`.) Call
+# both as in training, and add no penalties. Return both losses, the critic's first, as
+# two numbers. 20 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# Two tapes, two lists. Which weights does each of the two losses move?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# For the generator's step, `generator(noise)` has to be called inside the second tape:
+# there must be a way from the loss back to its weights.
+#
+# </details>
+
+
+# %% exercise: alternate
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    """One round; returns (critic's loss, generator's loss)."""
+    ### BEGIN SOLUTION
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    fake = generator(noise, training=True)
+    with tf.GradientTape() as tape:
+        told = loss_fn(yes, critic(real, training=True))
+        told += loss_fn(no, critic(fake, training=True))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        fake = generator(noise, training=True)
+        passed = loss_fn(no + 1, critic(fake, training=True))
+    weights = generator.trainable_variables
+    generator_optimizer.apply(tape.gradient(passed, weights), weights)
+    return float(told), float(passed)
+    ### END SOLUTION
+
+
+# %% check: alternate, 3 points
+def evidence(alternate, rng):
+    noise = rng.normal(size=(5, 2)).astype("float32")
+    real = rng.normal(2, 1, (int(rng.integers(6, 9)), 3)).astype("float32")
+    loss_fn = keras.losses.BinaryCrossentropy(from_logits=True)
+    generator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    hidden = keras.layers.Dense(4, "tanh")
+    critic = keras.Sequential([keras.Input((3,)), hidden, keras.layers.Dense(1)])
+    for model in (generator, critic):
+        draw_weights(model, rng)
+    rates = [float(rate) for rate in rng.uniform([0.1, 0.5], [0.3, 0.9])]
+    optimizers = [keras.optimizers.SGD(rate) for rate in rates]
+    given = {"rates of generator and critic": rates, "real rows": len(real)}
+    for number in ("first", "second"):
+
+        def run():
+            told, passed = alternate(
+                generator, critic, *optimizers, loss_fn, noise, real
+            )
+            return [told, passed]
+
+        yield f"{number} round: both losses", run, given
+        yield f"{number} round: weights of the critic", critic.get_weights(), given
+        label = f"{number} round: weights of the generator"
+        yield label, generator.get_weights(), given
+    yield "updates of each", [int(o.iterations) for o in optimizers], given
+
+
+check("07/alternate", evidence)
+
+# %% mistake: both networks learn from both losses
+"""In each step you move the weights of both networks. Then the critic also learns to be
+fooled. Ask for the gradients of one list only, and apply those."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    both = [generator, critic]
+    losses = []
+    for optimizer in (critic_optimizer, generator_optimizer):
+        with tf.GradientTape() as tape:
+            fake = critic(generator(noise, training=True), training=True)
+            if optimizer is critic_optimizer:
+                loss = loss_fn(yes, critic(real, training=True)) + loss_fn(no, fake)
+            else:
+                loss = loss_fn(no + 1, fake)
+        weights = [w for model in both for w in model.trainable_variables]
+        optimizer.apply(tape.gradient(loss, weights), weights)
+        losses.append(float(loss))
+    return losses
+
+
+# %% mistake: one forgery serves both steps
+"""You use the forgeries from before for the generator's step. They were made outside of
+its tape, so there is no way back to the generator: all gradients are None."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    fake = generator(noise, training=True)
+    with tf.GradientTape() as tape:
+        told = loss_fn(yes, critic(real, training=True))
+        told += loss_fn(no, critic(fake, training=True))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        passed = loss_fn(no + 1, critic(fake, training=True))
+    weights = generator.trainable_variables
+    generator_optimizer.apply(tape.gradient(passed, weights), weights)
+    return float(told), float(passed)
+
+
+# %% mistake: one optimizer serves two models
+"""You use one optimizer for both networks. It was built for the variables of the first
+and refuses those of the second (`Unknown variable`). One model, one optimizer."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    fake = generator(noise, training=True)
+    with tf.GradientTape() as tape:
+        told = loss_fn(yes, critic(real, training=True))
+        told += loss_fn(no, critic(fake, training=True))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        fake = generator(noise, training=True)
+        passed = loss_fn(no + 1, critic(fake, training=True))
+    weights = generator.trainable_variables
+    critic_optimizer.apply(tape.gradient(passed, weights), weights)
+    return float(told), float(passed)
+
+
+# %% mistake: the generator answers the old critic
+"""You compute both losses with the critic from before its step. In turns means: the
+critic moves first, and the generator answers the new one."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    with tf.GradientTape(persistent=True) as tape:
+        judged = critic(generator(noise, training=True), training=True)
+        told = loss_fn(yes, critic(real, training=True)) + loss_fn(no, judged)
+        passed = loss_fn(no + 1, judged)
+    weights = critic.trainable_variables, generator.trainable_variables
+    gradients = tape.gradient(told, weights[0]), tape.gradient(passed, weights[1])
+    critic_optimizer.apply(gradients[0], weights[0])
+    generator_optimizer.apply(gradients[1], weights[1])
+    return float(told), float(passed)
+
+
+# %% mistake: the generator lowers the critic's loss
+"""You let the generator lower the loss for the target 0: it learns to be caught. It
+wants its samples to be taken for real: target 1."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    fake = generator(noise, training=True)
+    with tf.GradientTape() as tape:
+        told = loss_fn(yes, critic(real, training=True))
+        told += loss_fn(no, critic(fake, training=True))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        fake = generator(noise, training=True)
+        passed = loss_fn(no, critic(fake, training=True))
+    weights = generator.trainable_variables
+    generator_optimizer.apply(tape.gradient(passed, weights), weights)
+    return float(told), float(passed)
+
+
+# %% mistake: the generator goes first
+"""You let the generator move before the critic. The round was to begin with the
+critic."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    with tf.GradientTape() as tape:
+        fake = generator(noise, training=True)
+        passed = loss_fn(no + 1, critic(fake, training=True))
+    weights = generator.trainable_variables
+    generator_optimizer.apply(tape.gradient(passed, weights), weights)
+    fake = generator(noise, training=True)
+    with tf.GradientTape() as tape:
+        told = loss_fn(yes, critic(real, training=True))
+        told += loss_fn(no, critic(fake, training=True))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    return float(told), float(passed)
+
+
+# %% [markdown]
+# ## Your step inside fit
+#
+# Often you want your own step, and `fit` around it: its callbacks, validation, history,
+# speed. Then write a `train_step` of a `keras.Model`, and nothing else. Five things it
+# must do; the model below can leave one of them out.
+
+
+# %%
+# rows: X1
+class Own(keras.Sequential):
+    logs = "all rows"  # how it keeps its books
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)  # 1: take apart
+        with tf.GradientTape() as tape:  # 2: loss, with penalties and row weights
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables  # 3: step
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        rows = None if self.logs == "batches" else ops.shape(x)[0]
+        for metric in self.metrics:  # 4: books
+            if metric.name != "loss":
+                metric.update_state(y, predictions, weights)
+            elif self.logs != "none":
+                metric.update_state(loss, sample_weight=rows)
+        result = self.get_metrics_result()  # 5: say what the metrics hold
+        return {**result, "last": loss} if self.logs == "extra key" else result
+
+
+# %%
+# rows: X1, X2
+rng = np.random.default_rng(4)
+x, y = rng.normal(size=(10, 3)), rng.normal(size=(10, 1))
+y[8:] *= 5  # the second batch has two rows, and large errors
+
+
+def fit_losses(kind, logs=""):
+    layers = [keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")]
+    model = kind(layers)
+    model.logs = logs
+    model.compile(keras.optimizers.SGD(0.01), "mse", run_eagerly=True)
+    run = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+    history = model.fit(x, y, **run).history
+    return {name: [round(v, 3) for v in values] for name, values in history.items()}
+
+
+print("Keras itself:     ", fit_losses(keras.Sequential))
+for logs in ("all rows", "batches", "none", "extra key"):
+    print(f"{'Own, ' + logs:18}", fit_losses(Own, logs))
+
+# %% [markdown]
+# With the rows, it is `fit`. With plain batches (as in many examples), the small last
+# batch counts too much. Without an update of the loss, the history says **0.0**: at the
+# end of an epoch `fit` reads the metrics again. Only a key that is no metric is taken
+# as you return it, and it is the value of the **last batch**.
+#
+# So what you want to log becomes a metric, a `keras.metrics.Mean` that is an attribute
+# of the model: `fit` finds it in `self.metrics` and resets it. `evaluate` finds it too,
+# and reports 0.0 for it, unless your `test_step` takes it out.
+#
+# To change only the *loss*, override `compute_loss` (or `compute_metrics` for what is
+# reported), and everything else stays.
+
+
+# %%
+# rows: X3, X4
+class PlusSeven(keras.Sequential):
+    def compute_loss(self, *args, **kwargs):
+        return super().compute_loss(*args, **kwargs) + 7.0
+
+    def compute_metrics(self, *args, **kwargs):
+        return {**super().compute_metrics(*args, **kwargs), "seven": 7.0}
+
+
+class FromOlderCode(keras.Sequential):
+    def train_step(self, data):
+        x, y = data
+        predictions = self(x, training=True)
+        loss = self.compiled_loss(y, predictions)
+        self.compiled_metrics.update_state(y, predictions)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+for kind in (keras.Sequential, PlusSeven, FromOlderCode):
+    model = kind([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    run = {"validation_data": (x, y), "verbose": 0}
+    print(f"{kind.__name__:13}", outcome(lambda: model.fit(x, y, **run).history))
+    print(" " * 13, outcome(lambda: model.evaluate(x, y, verbose=0, return_dict=True)))
+print(f"mean prediction {model.predict(x, verbose=0).mean():.4f}")
+
+# %% [markdown]
+# `compute_loss` reaches `loss`, `val_loss` and `evaluate`, all at once. The last model
+# follows older guides: it runs, with a warning, and what it logs as the loss of
+# training is the mean **prediction**. (This one does not train at all.)
+#
+# `fit` compiles your step. So all that you learned about traces holds in losses and
+# steps: a Python attribute is frozen, a variable is not.
+
+
+# %%
+# rows: X5
+class Scaled(keras.losses.Loss):
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def call(self, y_true, y_pred):
+        return self.scale * ops.mean(ops.square(y_true - y_pred), axis=-1)
+
+
+for kind in ("Python number", "keras.Variable"):
+    loss = Scaled(1.0 if kind == "Python number" else keras.Variable(1.0))
+    layers = [keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    first = model.fit(x, y, verbose=0).history["loss"][0]
+    if kind == "Python number":
+        loss.scale = 100.0
+    else:
+        loss.scale.assign(100.0)
+    later = model.fit(x, y, verbose=0).history["loss"][0]
+    print(f"{kind:14} times 100: the loss grows {later / first:.0f}-fold")
+
+
+# %%
+# rows: X5
+def with_if(y_true, y_pred):
+    return y_true - y_pred if y_true > y_pred else y_pred - y_true
+
+
+def with_numpy(y_true, y_pred):
+    return np.mean(np.abs(y_true - y_pred), axis=-1)
+
+
+for loss in (with_if, with_numpy):
+    for eagerly in (False, True):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        model.compile("sgd", loss, run_eagerly=eagerly)
+        said = outcome(lambda: model.fit(x, y, verbose=0).history["loss"] and "works")
+        how = "eager" if eagerly else "compiled"
+        print(f"{loss.__name__:10} {how:9}", said.split(":")[0])
+
+# %% [markdown]
+# ### Exercise: a model that clips and tells
+#
+# Write the class `ClippedModel(network, max_norm)`, a `keras.Model` that answers as
+# `network` does, and trains in `fit` with its own `train_step`: as `fit` does by
+# default (row weights, penalties, metrics, smaller last batch), except that the
+# gradient is scaled down to the global norm `max_norm` where it is larger. The history
+# also has `"grad_norm"`: the mean over the **batches** of an epoch of the norm before
+# clipping. `evaluate` and `val_` logs have no such entry. 25 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# Take `Own` and change two places. And what has to be a metric?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `self.metrics` holds the loss, your own `Mean` and the compiled metrics, told apart by
+# their `name`. Each wants another update.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `def test_step(self, data)`: `logs = super().test_step(data)`, then leave
+# `"grad_norm"` out of the dict that you return.
+#
+# </details>
+
+
+# %% exercise: ClippedModel
+class ClippedModel(keras.Model):
+    """A network that is trained with a clipped gradient and logs its norm."""
+
+    ### BEGIN SOLUTION
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+    ### END SOLUTION
+
+
+# %% check: ClippedModel, 4 points
+def evidence(ClippedModel, rng):
+    x = rng.normal(size=(7, 3)).astype("float32")
+    y = (3 * rng.normal(size=(7, 2))).astype("float32")
+    weights = rng.uniform(0.2, 3, 7).astype("float32")
+    hidden = keras.layers.Dense(
+        3, "tanh", kernel_regularizer=keras.regularizers.L2(0.1)
+    )
+    layers = [keras.Input((3,)), hidden, keras.layers.Dropout(0.5, seed=1)]
+    network = keras.Sequential([*layers, keras.layers.Dense(2)])
+    draw_weights(network, rng)
+    rate = float(rng.uniform(0.02, 0.1))
+    cases = {"never clipped": 1000.0, "always clipped": float(rng.uniform(0.3, 0.6))}
+    for case, max_norm in cases.items():
+        given = {"max_norm": max_norm, "batches": [4, 3], "learning_rate": rate}
+        model, found = ClippedModel(network, max_norm), {}
+        model.compile(
+            keras.optimizers.SGD(rate),
+            "mse",
+            weighted_metrics=["mae"],
+            run_eagerly=True,
+        )
+
+        def logs():
+            run = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
+            history = model.fit(x, y, sample_weight=weights, **run).history
+            found.update({name: history.get(name) for name in history})
+            return found["loss"]
+
+        yield f"{case}: loss of each epoch", logs, given
+        yield f"{case}: grad_norm of each epoch", lambda: found["grad_norm"], given
+        yield f"{case}: mae of each epoch", lambda: found["mae"], given
+        yield f"{case}: weights afterwards", network.trainable_variables, given
+    run = {"batch_size": 4, "verbose": 0, "return_dict": True}
+    label = "evaluate, with row weights"
+    yield label, lambda: model.evaluate(x, y, sample_weight=weights, **run), given
+
+
+check("07/ClippedModel", evidence)
+
+# %% mistake: the loss logs itself
+"""You never update the metric called `loss`, so the history says 0.0: at the end of
+an epoch `fit` reads the metrics, not what you return."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "grad_norm":
+                metric.update_state(norm)
+            elif metric.name != "loss":
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
+# %% mistake: batch losses weigh the same
+"""You update the loss without the number of rows, so a smaller last batch counts as
+much as a full one. Pass the rows as its `sample_weight`."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
+# %% mistake: data means x and y
+"""You drop the row weights: unpack three things, and pass the third to `compute_loss`
+and to the metrics."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
+# %% mistake: what train_step returns is the log
+"""You return the norm beside the metrics. `fit` takes such a key as it is, from the
+last batch of the epoch. To get the mean, make it a `keras.metrics.Mean`."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            else:
+                metric.update_state(y, predictions, weights)
+        return {**self.get_metrics_result(), "grad_norm": norm}
+
+
+# %% mistake: a metric of training stays in training
+"""Your metric is an attribute of the model, so `evaluate` reports it, too: 0.0, since
+nobody updated it there. Take it out in `test_step`."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+
+# %% mistake: clipping looks at one tensor at a time
+"""You clip each tensor by itself, which turns the gradient as a whole. Scale all of
+them by one factor: `tf.clip_by_global_norm`."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        norm = tf.linalg.global_norm(gradients)
+        clipped = [tf.clip_by_norm(g, self.max_norm) for g in gradients]
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
+# %% mistake: the norm that counts is the one applied
+"""You log the norm after clipping. It is never above `max_norm` and hides what you
+wanted to see."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(tf.linalg.global_norm(clipped))
+            else:
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
+# %% mistake: train_step is called in training mode
+"""You call the model without `training=True`. Being in `train_step` does not switch
+Dropout on."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=False)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
+# %% [markdown]
+# ## Slopes of anything, by anything
+#
+# A tape answers more questions. Where should **no** slope pass? `tf.stop_gradient`
+# takes a value as a constant, `tape.stop_recording` looks away for some lines, and
+# `tf.custom_gradient` lets you write the way back yourself.
+
+# %%
+# rows: G13
+v = tf.Variable(2.0)
+
+
+@tf.custom_gradient
+def clipped(x):
+    return x, lambda upstream: tf.clip_by_norm(upstream, 0.5)
+
+
+for name in ("v * v", "v * stop_gradient(v)", "clipped(v) * 3", "v * v + hidden 3 v"):
+    with tf.GradientTape() as tape:
+        if name == "v * v":
+            value = v * v
+        elif "stop" in name:
+            value = v * tf.stop_gradient(v)
+        elif "clipped" in name:
+            value = clipped(v) * 3.0
+        else:
+            with tape.stop_recording():
+                hidden = 3.0 * v
+            value = v * v + hidden
+    print(f"{name:21} is {float(value):4}, slope {float(tape.gradient(value, v))}")
+
+# %% [markdown]
+# Of several values, `gradient` gives the slope of their **sum**; `jacobian` gives the
+# slope of each. A tape around a tape gives the slope of a slope.
+
+# %%
+# rows: G14
+x = tf.Variable([1.0, 2.0])
+with tf.GradientTape(persistent=True) as tape:
+    squares = x**2
+print("gradient (of the sum):", tape.gradient(squares, x).numpy())
+print("jacobian (of each):   ", tape.jacobian(squares, x).numpy().tolist())
+v = tf.Variable(2.0)
+with tf.GradientTape() as outer:
+    with tf.GradientTape() as inner:
+        cube = v**3
+    slope_of_cube = inner.gradient(cube, v)
+print("slope of v ** 3:", float(slope_of_cube), end=", ")
+print("slope of the slope:", float(outer.gradient(slope_of_cube, v)))
+
+# %% [markdown]
+# And the slope with respect to the **input** says which pixels a score hangs on: its
+# *saliency*. `batch_jacobian` gives it for all ten classes; below, each image with the
+# slopes of its own class.
+
+# %%
+# rows: G14
+keras.utils.set_random_seed(1)
+layers = [keras.layers.Dense(32, "relu"), keras.layers.Dense(10)]
+model = keras.Sequential([keras.Input((64,)), *layers])
+model.compile(keras.optimizers.Adam(0.01), loss_fn)
+model.fit(x_train, y_train, epochs=8, batch_size=64, verbose=0)
+images = tf.constant(x_test[:4])
+with tf.GradientTape() as tape:
+    tape.watch(images)
+    scores = model(images, training=False)
+slopes = tape.batch_jacobian(scores, images).numpy()  # (4, 10, 64)
+own = [slopes[row, label].reshape(8, 8) for row, label in enumerate(y_test[:4])]
+titles = [f"a {label}" for label in y_test[:4]]
+plots.saliency_maps(x_test[:4].reshape(-1, 8, 8), own, titles)
+
+# %% [markdown]
+# ### Exercise: saliency
+#
+# Write `saliency(model, x, class_id)`: for every row of `x` the slope of the score of
+# class `class_id` with respect to the numbers of that row. The model maps `x` of shape
+# `(n, ...)`, an array or tensor, to scores `(n, classes)`; it is used as in `predict`.
+# The result has the shape of `x`. 10 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# `x` is no variable. And the rows do not depend on each other: what does that say about
+# the slope of the sum of their scores?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `scores[:, class_id]` inside the tape, then one call of `tape.gradient`.
+#
+# </details>
+
+
+# %% exercise: saliency
+def saliency(model, x, class_id):
+    """Slope of one class's score with respect to the input, shaped as x."""
+    ### BEGIN SOLUTION
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = model(x, training=False)[:, class_id]
+    return tape.gradient(score, x)
+    ### END SOLUTION
+
+
+# %% check: saliency, 2 points
+def evidence(saliency, rng):
+    x = rng.normal(size=(4, 3)).astype("float32")
+    k = int(rng.integers(3, 6))
+    linear = keras.Sequential([keras.Input((3,)), keras.layers.Dense(k)])
+    flat = [keras.Input((2, 2, 1)), keras.layers.Flatten()]
+    inner = [keras.layers.Dense(4, "tanh"), keras.layers.Dense(k)]
+    models = {
+        "a linear model": draw_weights(linear, rng),
+        "BatchNormalization and Dropout": demanding(rng, outputs=k, dropout=0.5),
+        "images": draw_weights(keras.Sequential([*flat, *inner]), rng),
+    }
+    pictures = rng.normal(size=(2, 2, 2, 1)).astype("float32")
+    for name, model in models.items():
+        class_id = int(rng.integers(k))
+        given = {"class_id": class_id, "classes": k}
+        rows = pictures if name == "images" else x
+        before = model.get_weights()
+        yield name, lambda: saliency(model, rows, class_id), given
+        rows = tf.constant(rows)
+        label = f"{name}, x is a tensor, and how far the weights moved"
+
+        def again():
+            slopes = saliency(model, rows, class_id)
+            return [slopes, max(distances(before, model.get_weights()))]
+
+        yield label, again, given
+
+
+check("07/saliency", evidence)
+
+# %% mistake: the input is watched by itself
+"""A tape watches variables. Of an input it knows nothing until you call
+`tape.watch(x)`, and gives None."""
+
+
+def saliency(model, x, class_id):
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        score = model(x, training=False)[:, class_id]
+    return tape.gradient(score, x)
+
+
+# %% mistake: a tape means training
+"""You call the model as in training: units are dropped, BatchNormalization uses this
+batch, and moves its averages. Asking for slopes is no training: `training=False`."""
+
+
+def saliency(model, x, class_id):
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = model(x, training=True)[:, class_id]
+    return tape.gradient(score, x)
+
+
+# %% mistake: the score that counts is the highest
+"""You take each row's highest score. Asked for was the class `class_id`, whatever the
+model answers."""
+
+
+def saliency(model, x, class_id):
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = tf.reduce_max(model(x, training=False), axis=-1)
+    return tape.gradient(score, x)
+
+
+# %% mistake: all scores belong to the answer
+"""You take the slope of all scores together. Pick the column `class_id` inside of the
+tape."""
+
+
+def saliency(model, x, class_id):
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        scores = model(x, training=False)
+    return tape.gradient(scores, x)
+
+
+# %% mistake: the score is a probability
+"""You put a softmax on the scores. Then the slope also depends on the other classes,
+and vanishes where the model is sure. Take the score itself."""
+
+
+def saliency(model, x, class_id):
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = tf.nn.softmax(model(x, training=False))[:, class_id]
+    return tape.gradient(score, x)
+
+
+# %% mistake: rows are averaged
+"""You take the mean over the rows, so every slope is divided by their number. Each row
+has its own score, and no other depends on it."""
+
+
+def saliency(model, x, class_id):
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = tf.reduce_mean(model(x, training=False)[:, class_id])
+    return tape.gradient(score, x)
+
+
+# %% mistake: only the size of a slope matters
+"""You return absolute values. The sign says whether more of this pixel raises or lowers
+the score: keep it."""
+
+
+def saliency(model, x, class_id):
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        score = model(x, training=False)[:, class_id]
+    return tf.abs(tape.gradient(score, x))
+
+
+# %% [markdown]
+# ## Where the NaN came from
+#
+# The loss is NaN. Since when, and where did it begin? From the loss it goes through the
+# gradient into all weights at once, so afterwards everything is NaN. Below, a learning
+# rate that is far too high; the weights explode, the square overflows, and infinity
+# minus infinity is no number.
+
+# %%
+# rows: X10
+x, y = np.ones((4, 1)), -np.ones((4, 1))
+
+
+def explode(callbacks=()):
+    layers = [keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones")]
+    model = keras.Sequential(layers)
+    model.compile(keras.optimizers.SGD(1e10), "mse", run_eagerly=True)
+    run = {"epochs": 6, "verbose": 0, "callbacks": list(callbacks)}
+    return [f"{value:.0e}" for value in model.fit(x, y, **run).history["loss"]]
+
+
+print("to the end:     ", explode())
+print("TerminateOnNaN: ", outcome(lambda: explode([keras.callbacks.TerminateOnNaN()])))
+print("log(-1) goes on:", float(tf.math.log(tf.constant(-1.0))))
+tf.debugging.enable_check_numerics()
+print("with the alarm: ", outcome(lambda: tf.math.log(tf.constant(-1.0))).split(":")[0])
+tf.debugging.disable_check_numerics()
+
+# %% [markdown]
+# `TerminateOnNaN` ends `fit` at the first loss that is infinite or NaN.
+# `enable_check_numerics` stops at the very **operation** that made it, with a traceback
+# to your line; it is slow, so switch it off again. With `run_eagerly=True` you may put
+# a `print` anywhere. Look at the first bad number: a `log` of 0, a division by 0, or
+# a step that was too long.
+
+# %% [markdown]
+# ## The clinic
+#
+# Six functions from real notebooks. Each runs without complaint or stops where nothing
+# is wrong. Read each one before you run the cell, and say what its symptom will be.
+
+
+# %%
+def sick_slopes(model, loss_fn, x, y):
+    predictions = model(x, training=True)
+    loss = loss_fn(y, predictions)
+    with tf.GradientTape() as tape:
+        total = loss
+    return tape.gradient(total, model.trainable_variables)
+
+
+def sick_log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.constant(np.log(1.0 + (w.numpy() * x) ** 2).mean())
+    return tape.gradient(cost, w)
+
+
+rng = np.random.default_rng(6)
+x, y = rng.normal(size=(5, 3)).astype("float32"), rng.normal(size=(5, 2))
+model = demanding(rng)
+print("slopes:   ", sick_slopes(model, mse, x, y))
+print("log_slope:", sick_log_slope(tf.Variable(0.5), x))
+
+
+# %%
+def sick_descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w = w - learning_rate * tape.gradient(loss, w)
+    return float(w)
+
+
+def sick_two_norms(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        losses = [loss_fn(y, model(x, training=True)), sum(model.losses)]
+    found = [tape.gradient(loss, model.trainable_variables) for loss in losses]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+print("descend:  ", outcome(lambda: sick_descend(0.0, 2, 0.1)))
+print("two_norms:", outcome(lambda: sick_two_norms(model, mse, x, y)))
+
+# %% [markdown]
+# The last two run on lists of three weights that are all 1.0. The middle one has no
+# gradient, so it should stay.
+
+
+# %%
+def sick_update(optimizer, gradients, variables):
+    known = [g for g in gradients if g is not None]
+    optimizer.apply_gradients(zip(known, variables))
+
+
+def sick_clip_and_update(optimizer, gradients, variables, most):
+    pairs = zip(gradients, variables)
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+weights = [keras.Variable([1.0]) for _ in range(3)]
+slopes_of_three = [tf.constant([1.0]), None, tf.constant([5.0])]
+sick_update(keras.optimizers.SGD(0.1), slopes_of_three, weights)
+print("update:         ", [round(float(weight[0]), 2) for weight in weights])
+call = keras.optimizers.SGD(0.1), [tf.constant([1.0])] * 3, weights, 9.0
+print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
+
+# %% [markdown]
+# ### Exercise: six patients
+#
+# Write the six functions so that they do what their first line says, and
+# `diagnose(name)`, the letter of each one's illness as a text.
+#
+# | | illness |
+# |---|---|
+# | A | the computation leaves TensorFlow |
+# | B | it was computed before the tape was on |
+# | C | a variable was replaced by a tensor |
+# | D | the tape had answered already |
+# | E | gradients and variables got out of step |
+# | F | an iterator was used up |
+#
+# `x`, `y` are arrays, `gradients` tensors. `slopes` calls the model as in training and
+# takes no penalties; every variable of `two_norms` counts, and one that a loss does not
+# reach adds nothing to its norm. `clip_and_update` scales all gradients to the global
+# norm `most` where they are above it, and returns the norm from before. 25 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# For None: draw the chain from the variable to the result. Which link is missing, or
+# was made before anybody took notes?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# A tape answers once, unless it is persistent. A `zip` can be read once, a list as
+# often as you like. And a pair has to be kept or dropped as a pair.
+#
+# </details>
+
+
+# %% exercise: slopes
+def slopes(model, loss_fn, x, y):
+    """Gradients of the loss for the trainable variables, as a list."""
+    ### BEGIN SOLUTION
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+    ### END SOLUTION
+
+
+def log_slope(w, x):
+    """Slope of the mean of log(1 + (w * x) ** 2) for w, a scalar tf.Variable."""
+    ### BEGIN SOLUTION
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+    ### END SOLUTION
+
+
+def descend(start, steps, learning_rate):
+    """Where w ends after some steps down (w - 3) ** 2, as a number."""
+    ### BEGIN SOLUTION
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+    ### END SOLUTION
+
+
+def two_norms(model, loss_fn, x, y):
+    """Norms of two gradients, of the loss and of the penalties: two numbers."""
+    ### BEGIN SOLUTION
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+    ### END SOLUTION
+
+
+def update(optimizer, gradients, variables):
+    """One update; a variable whose gradient is None stays as it is."""
+    ### BEGIN SOLUTION
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+    ### END SOLUTION
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    """One clipped update; returns the global norm before clipping as a number."""
+    ### BEGIN SOLUTION
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+    ### END SOLUTION
+
+
+def diagnose(name):
+    """Letter of the illness of the patient with this name."""
+    ### BEGIN SOLUTION
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+    ### END SOLUTION
+
+
+# %% check: slopes, 4 points
+def evidence(
+    slopes, log_slope, descend, two_norms, update, clip_and_update, diagnose, rng
+):
+    x = rng.normal(size=(5, 3)).astype("float32")
+    y = rng.normal(size=(5, 2)).astype("float32")
+    loss_fn = keras.losses.MeanSquaredError()
+    model = demanding(rng, penalty=0.3)
+    start, rate = (float(number) for number in rng.uniform([-2, 0.1], [2, 0.4]))
+    w, most = tf.Variable(start), float(rng.uniform(0.5, 1.0))
+    yield "slopes", lambda: slopes(model, loss_fn, x, y)
+    yield "log_slope", lambda: log_slope(w, x), {"w": start}
+    given = {"start": start, "learning_rate": rate}
+    yield "descend, three steps", lambda: descend(start, 3, rate), given
+    yield "two_norms", lambda: two_norms(model, loss_fn, x, y)
+    numbers = rng.uniform(1, 2, (4, 3)).astype("float32")
+
+    def moved(act, gradients):
+        variables = [keras.Variable(row) for row in numbers]
+        told = act(keras.optimizers.SGD(rate), gradients, variables)
+        return [told, [variable.numpy() for variable in variables]]
+
+    draws = [tf.constant(row) for row in rng.normal(size=(4, 3)).astype("float32")]
+    missing = int(rng.integers(3))
+    some = [None if place == missing else g for place, g in enumerate(draws)]
+    given = {"None at": missing, "learning_rate": rate}
+    yield "update, one is None", lambda: moved(update, some)[1], given
+    for size in (most, 100.0):
+
+        def clip(optimizer, gradients, variables):
+            return clip_and_update(optimizer, gradients, variables, size)
+
+        yield (
+            f"clip_and_update, {'small' if size == most else 'large'} `most`",
+            (lambda: moved(clip, draws)),
+            {"most": size, "learning_rate": rate},
+        )
+    names = ["slopes", "log_slope", "descend", "two_norms", "update", "clip_and_update"]
+    yield "diagnose", lambda: {name: diagnose(name) for name in names}
+
+
+check("07/slopes", evidence)
+
+# %% mistake: only the loss has to be inside
+"""`slopes`: you call the model before the tape is on. Everything from the weights to
+the loss has to be inside, the model's call first of all."""
+
+
+def slopes(model, loss_fn, x, y):
+    predictions = model(x, training=True)
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, predictions)
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: a NumPy result can be made a tensor again
+"""`log_slope`: the value comes back as a tensor, but without a past. Once NumPy has
+computed, there is no way back to `w`."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.constant(np.log(1.0 + (w.numpy() * x) ** 2).mean())
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: assign takes the change
+"""`descend`: `assign` sets a variable **to** a value. You set it to the step alone;
+`assign_sub` subtracts the step."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign(-learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: a persistent tape is all it takes
+"""`two_norms`: the tape may be asked twice now, but the first loss still includes the
+penalty. Keep both apart."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        penalty_and = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+        data_loss = penalty_and + penalty
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: leaving out the None ones is enough
+"""`update`: you drop the missing gradients and keep all variables. From the first None
+on, every gradient meets the variable of another. Drop pairs."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    known = [g for g in gradients if g is not None]
+    optimizer.apply_gradients(zip(known, variables))
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: a zip can be read again
+"""`clip_and_update`: a `zip` gives its pairs once. After the norm it is empty, and
+nothing is left to apply. Make it a list."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = zip(gradients, variables, strict=True)
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: norms of tensors add up
+"""`clip_and_update`: the norm of all gradients is the root of the sum of their
+**squares**, not the sum of their norms."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = sum(tf.norm(g) for g, _ in pairs)
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: None means that NumPy was used
+"""`diagnose`: None has more than one cause. In `slopes` all is TensorFlow, but it was
+computed before the tape was on."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "A", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% [markdown]
+# <details><summary><b>If you meet this in older code</b></summary>
+#
+# | there | today |
+# |---|---|
+# | `optimizer.minimize(loss, variables)` | a tape, then `optimizer.apply` |
+# | `optimizer.get_gradients`, `K.gradients` | `tape.gradient` |
+# | `self.compiled_loss(y, predictions)` | `self.compute_loss(x, y, predictions)` |
+# | `self.compiled_metrics.update_state` | a loop over `self.metrics` |
+# | `keras.optimizers.legacy.Adam` | `keras.optimizers.Adam` |
+# | `Adam(decay=...)` | a schedule, or `weight_decay` |
+# | `experimental_relax_shapes=True` | `reduce_retracing=True` |
+# | `model.fit` in turns with `trainable = False` | two tapes, two lists of variables |
+#
+# </details>
+
+# %% [markdown]
+# ### In your own words
+#
+# A colleague wants to clip gradients, log their norm per epoch, and train a second
+# network from time to time. She has begun to rewrite everything as a loop. Which of the
+# three needs a loop, and what is the smallest thing that does each of the others? Name
+# two things that she would have to write herself once she leaves `fit`, and how she
+# could find out that her loop is right. Four or five sentences; your teacher reads
+# them. 5 minutes.
+
+# %% answer: when_to_leave_fit, 2 points [markdown]
+# Clipping is an argument of the optimizer, `global_clipnorm`. The norm per epoch needs
+# a `train_step` with a `Mean` as metric, and `fit` stays around it. Only the second
+# network, with a loss of its own, really asks for two tapes, in a loop or in a
+# `train_step`. Without `fit` she has to reset the metrics, average over rows, call the
+# callbacks, run the validation and save checkpoints herself. To see that the loop is
+# right she trains the first network alone, from equal weights on unshuffled batches,
+# with `fit` and with her loop: losses and weights have to agree.
+
+# %% [markdown]
+# ## Six habits from this lesson
+#
+# | habit | because |
+# |---|---|
+# | everything from weights to loss inside the tape | what is outside has no way back |
+# | `training=True` and `sum(model.losses)` | `fit` does it, a bare call does not |
+# | reset per epoch, average over rows | old epochs and small batches distort |
+# | `zip(..., strict=True)` | a shorter list fails silently |
+# | tensors in, results out of a compiled step | Python runs while tracing only |
+# | compare with `fit` before you trust a loop | equal weights are the proof |
+
+# %%
+progress("07")
+
+# %% [markdown]
+# ## You can now
+#
+# - take gradients of anything, check them, and say why one is None;
+# - write loops that equal `fit` and `evaluate`, and compile them without retracing;
+# - change what a step does: accumulate, clip, train in turns, inside `fit` or outside.
+#
+# Next: lesson 08, a project with all of it.
