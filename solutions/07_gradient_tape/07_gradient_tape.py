@@ -1354,13 +1354,9 @@ def evaluate_loop(model, loss_fn, metric, dataset):
 # (a *trace*), and from then on runs only what was written. Same numbers, much faster.
 # The price: an error is harder to find, so write and debug without it, compile last.
 
+
 # %%
 # rows: G8, G16
-rng = np.random.default_rng(2)
-x, y = rng.normal(size=(12, 3)).astype("float32"), rng.normal(size=(12, 2))
-batches = tf.data.Dataset.from_tensor_slices((x, y.astype("float32"))).batch(4)
-
-
 def make(model):
     optimizer = keras.optimizers.Adam(0.1)
 
@@ -1374,10 +1370,11 @@ def make(model):
     return step
 
 
+rows = [(x, tf.cast(y, "float32")) for x, y in batches]  # 64 rows, from above
 eager = make(demanding(np.random.default_rng(0)))
 compiled = tf.function(make(demanding(np.random.default_rng(0))))
 for name, step in {"eager": eager, "compiled": compiled}.items():
-    print(f"{name:9}", [f"{float(step(*batch)):.4f}" for batch in batches])
+    print(f"{name:9}", [f"{float(step(*batch)):.4f}" for batch in rows])
 
 # %% [markdown]
 # When does it trace again? For every *new kind* of call. In the function below,
@@ -1403,6 +1400,10 @@ def count(values, fresh=False, **settings):
     return len(values), len(seen)
 
 
+print("calls and traces:", count([tf.ones(4)] * 5))
+
+# %%
+# rows: G16
 same, sizes = [tf.ones(4)] * 5, [tf.ones(n) for n in range(1, 6)]
 signature = [tf.TensorSpec([None], "float32")]
 counts = {
@@ -1447,8 +1448,8 @@ print("kept:   ", len(kept), "thing, of type", type(kept[0]).__name__)
 # setting is frozen at 0.1. What may change must be a variable or an argument that is a
 # tensor; what you want to know must be **returned** (or printed by `tf.print`).
 #
-# State is created once, outside. The next cell makes a metric inside of the function,
-# then uses one optimizer for two models.
+# State is created once, outside. A metric made inside of the function is one of the
+# most frequent errors of compiled loops.
 
 
 # %%
@@ -1469,13 +1470,25 @@ def outside(x):
     return metric(x)
 
 
+print("metric made outside:", reason(lambda: outside(tf.ones(3))))
+
+
+# %%
+# rows: G17
 @tf.function
 def inside(x):
     return keras.metrics.Mean()(x)
 
 
-print("metric made outside:", reason(lambda: outside(tf.ones(3))))
 print("metric made inside: ", reason(lambda: inside(tf.ones(3))))
+
+# %% [markdown]
+# "Singleton" means: a variable may be created in the first call only, and never again.
+# An optimizer creates its variables when it first sees a model. What does it say to a
+# second model?
+
+# %%
+# rows: G17
 models = [demanding(np.random.default_rng(0)) for _ in range(2)]
 shared = keras.optimizers.SGD(0.1)
 for place, model in enumerate(models):
@@ -1484,10 +1497,8 @@ for place, model in enumerate(models):
     print(f"one optimizer, model {place + 1}:", used)
 
 # %% [markdown]
-# "Singleton" means: a variable may be created in the first call only, and never again.
-# An optimizer creates its variables when it first sees a model, and belongs to that
-# model from then on. Habit: one model, one optimizer, one step function, all made by
-# one function that returns the step.
+# It belongs to its first model from then on, compiled or not. Habit: one model, one
+# optimizer, one step, and one function that makes the step, as `make` above.
 
 # %% [markdown]
 # ### Quiz: the slow loop
@@ -1779,6 +1790,9 @@ added = [a + b for a, b in zip(*halves, strict=True)]
 print(f"sum of both differs by  {max(distances(whole, added)):.4f}")
 mean = [gradient / 2 for gradient in added]
 print(f"mean of both differs by {max(distances(whole, mean)):.4f}")
+
+# %%
+# rows: G20
 optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
 for rows in (slice(16), slice(16, None)):
     optimizer.apply(gradients_of(rows), model.trainable_variables)
@@ -2109,12 +2123,9 @@ def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
 # model, optimizer, a step counter. The manager deletes the oldest. The proof that
 # nothing was lost: after restoring into fresh objects, the next loss is the same.
 
+
 # %%
 # rows: G22
-rng = np.random.default_rng(2)
-x, y = rng.normal(size=(12, 3)).astype("float32"), rng.normal(size=(12, 2))
-
-
 def fresh(seed):
     model = demanding(np.random.default_rng(seed))
     parts = {"model": model, "optimizer": keras.optimizers.Adam(0.1)}
@@ -2494,12 +2505,12 @@ for logs in ("all rows", "batches", "none", "extra key"):
 # end of an epoch `fit` reads the metrics again. Only a key that is no metric is taken
 # as you return it, and it is the value of the **last batch**.
 #
-# So what you want to log becomes a metric, a `keras.metrics.Mean` that is an attribute
-# of the model: `fit` finds it in `self.metrics` and resets it. `evaluate` finds it too,
-# and reports 0.0 for it, unless your `test_step` takes it out.
+# So what you want to log becomes a `keras.metrics.Mean` that is an attribute of the
+# model: `fit` finds it in `self.metrics` and resets it. `evaluate` finds it, too, and
+# reports 0.0 for it, unless your `test_step` takes it out.
 #
-# To change only the *loss*, override `compute_loss` (or `compute_metrics` for what is
-# reported), and everything else stays.
+# To change only the *loss*, override `compute_loss` (`compute_metrics` for what is
+# reported); everything else stays.
 
 
 # %%
@@ -2521,6 +2532,8 @@ class FromOlderCode(keras.Sequential):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
+# %%
+# rows: X3, X4
 for kind in (keras.Sequential, PlusSeven, FromOlderCode):
     model = kind([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")])
     model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
@@ -2535,32 +2548,26 @@ print(f"mean prediction {model.predict(x, verbose=0).mean():.4f}")
 # training is the mean **prediction**. (This one does not train at all.)
 #
 # `fit` compiles your step. So all that you learned about traces holds in losses and
-# steps: a Python attribute is frozen, a variable is not.
+# steps: a Python number is frozen, a variable is not.
 
 
 # %%
 # rows: X5
-class Scaled(keras.losses.Loss):
-    def __init__(self, scale):
-        super().__init__()
-        self.scale = scale
+numbers = {"Python number": {"scale": 1.0}, "variable": {"scale": keras.Variable(1.0)}}
+for kind, settings in numbers.items():
 
-    def call(self, y_true, y_pred):
-        return self.scale * ops.mean(ops.square(y_true - y_pred), axis=-1)
+    def scaled(y_true, y_pred):
+        return settings["scale"] * ops.mean(ops.square(y_true - y_pred), axis=-1)
 
-
-for kind in ("Python number", "keras.Variable"):
-    loss = Scaled(1.0 if kind == "Python number" else keras.Variable(1.0))
-    layers = [keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")]
-    model = keras.Sequential(layers)
-    model.compile(keras.optimizers.SGD(0.0), loss)
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.0), scaled)
     first = model.fit(x, y, verbose=0).history["loss"][0]
-    if kind == "Python number":
-        loss.scale = 100.0
+    if kind == "variable":
+        settings["scale"].assign(100.0)
     else:
-        loss.scale.assign(100.0)
+        settings["scale"] = 100.0
     later = model.fit(x, y, verbose=0).history["loss"][0]
-    print(f"{kind:14} times 100: the loss grows {later / first:.0f}-fold")
+    print(f"{kind:13} times 100: the loss grows {later / first:.0f}-fold")
 
 
 # %%
@@ -2653,6 +2660,7 @@ def evidence(ClippedModel, rng):
     x = rng.normal(size=(7, 3)).astype("float32")
     y = (3 * rng.normal(size=(7, 2))).astype("float32")
     weights = rng.uniform(0.2, 3, 7).astype("float32")
+    dataset = tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(4)
     hidden = keras.layers.Dense(
         3, "tanh", kernel_regularizer=keras.regularizers.L2(0.1)
     )
@@ -2663,6 +2671,7 @@ def evidence(ClippedModel, rng):
     cases = {"never clipped": 1000.0, "always clipped": float(rng.uniform(0.3, 0.6))}
     for case, max_norm in cases.items():
         given = {"max_norm": max_norm, "batches": [4, 3], "learning_rate": rate}
+        epochs = 2 if case == "never clipped" else 1
         model, found = ClippedModel(network, max_norm), {}
         model.compile(
             keras.optimizers.SGD(rate),
@@ -2672,8 +2681,8 @@ def evidence(ClippedModel, rng):
         )
 
         def logs():
-            run = {"batch_size": 4, "epochs": 2, "shuffle": False, "verbose": 0}
-            history = model.fit(x, y, sample_weight=weights, **run).history
+            run = {"epochs": epochs, "shuffle": False, "verbose": 0}
+            history = model.fit(dataset, **run).history
             found.update({name: history.get(name) for name in history})
             return found["loss"]
 
@@ -2681,9 +2690,9 @@ def evidence(ClippedModel, rng):
         yield f"{case}: grad_norm of each epoch", lambda: found["grad_norm"], given
         yield f"{case}: mae of each epoch", lambda: found["mae"], given
         yield f"{case}: weights afterwards", network.trainable_variables, given
-    run = {"batch_size": 4, "verbose": 0, "return_dict": True}
+    run = {"verbose": 0, "return_dict": True}
     label = "evaluate, with row weights"
-    yield label, lambda: model.evaluate(x, y, sample_weight=weights, **run), given
+    yield label, lambda: model.evaluate(dataset, **run), given
 
 
 check("07/ClippedModel", evidence)
@@ -2989,18 +2998,16 @@ def clipped(x):
     return x, lambda upstream: tf.clip_by_norm(upstream, 0.5)
 
 
-for name in ("v * v", "v * stop_gradient(v)", "clipped(v) * 3", "v * v + hidden 3 v"):
-    with tf.GradientTape() as tape:
-        if name == "v * v":
-            value = v * v
-        elif "stop" in name:
-            value = v * tf.stop_gradient(v)
-        elif "clipped" in name:
-            value = clipped(v) * 3.0
-        else:
-            with tape.stop_recording():
-                hidden = 3.0 * v
-            value = v * v + hidden
+with tf.GradientTape(persistent=True) as tape:
+    with tape.stop_recording():
+        unseen = 3.0 * v
+    values = {
+        "v * v": v * v,
+        "v * stop_gradient(v)": v * tf.stop_gradient(v),
+        "v * v + unseen": v * v + unseen,
+        "clipped(v) * 3": clipped(v) * 3.0,
+    }
+for name, value in values.items():
     print(f"{name:21} is {float(value):4}, slope {float(tape.gradient(value, v))}")
 
 # %% [markdown]
@@ -3310,22 +3317,21 @@ print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
 # %% [markdown]
 # ### Exercise: six patients
 #
-# Write the six functions so that they do what their first line says, and
-# `diagnose(name)`, the letter of each one's illness as a text.
+# Write the six functions so that they do what their first line says (without the
+# `sick_`), and `diagnose(name)`, the letter of the illness.
 #
 # | | illness |
 # |---|---|
-# | A | the computation leaves TensorFlow |
-# | B | it was computed before the tape was on |
-# | C | a variable was replaced by a tensor |
+# | A | it leaves TensorFlow |
+# | B | computed before the tape was on |
+# | C | a tensor replaced the variable |
 # | D | the tape had answered already |
-# | E | gradients and variables got out of step |
+# | E | gradients and variables out of step |
 # | F | an iterator was used up |
 #
-# `x`, `y` are arrays, `gradients` tensors. `slopes` calls the model as in training and
-# takes no penalties; every variable of `two_norms` counts, and one that a loss does not
-# reach adds nothing to its norm. `clip_and_update` scales all gradients to the global
-# norm `most` where they are above it, and returns the norm from before. 25 minutes.
+# `slopes` calls the model as in training, without penalties. In `two_norms`, a variable
+# that a loss does not reach adds nothing. `clip_and_update` scales all gradients down
+# to the global norm `most` where they exceed it. 25 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
