@@ -318,6 +318,9 @@ def evidence(grad, numeric_grad, rng):
         yield f"x is a {kind}: by tape", lambda: grad(cubic, made), given
         label = f"x is a {kind}: from values, and x afterwards"
         yield label, lambda: [numeric_grad(cubic, made, eps), made], given
+    half = "f looks away, x * stop_gradient(x): by tape"
+    looks_away = tf.stop_gradient
+    yield half, lambda: grad(lambda x: tf.reduce_sum(x * looks_away(x)), x), given
     yield "f does not use x", lambda: grad(lambda x: tf.constant(a[0]), x), given
     label = "x is an array: from values, and x afterwards"
     yield label, lambda: [numeric_grad(cubic, x, eps), x], given
@@ -635,8 +638,7 @@ def evidence(sgd_step, rng):
     plain = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     models = {
         "one layer": draw_weights(plain, rng),
-        "penalty, BatchNormalization": demanding(rng, penalty=0.2),
-        "Dropout": demanding(rng, dropout=0.5, penalty=0.2),
+        "all that needs care": demanding(rng, dropout=0.5, penalty=0.2),
     }
     for name, model in models.items():
         yield (
@@ -649,7 +651,7 @@ def evidence(sgd_step, rng):
         loss = sgd_step(plain, loss_fn, x, y, rate)
     yield "loss before the third step", loss, given
     yield "weights after three steps", plain.get_weights(), given
-    model = models["Dropout"]
+    model = models["all that needs care"]
     model.layers[0].trainable = False
     sgd_step(model, loss_fn, x, y, 2 * rate)
     yield "weights, the first layer frozen", model.get_weights(), given
@@ -933,7 +935,8 @@ plots.paired_bars(range(1, 4), parts, title, "batch", "what it adds to the loss"
 # gives a pair of numbers, `(loss, metric)`, in a list: the mean over **rows** of what
 # was minimised, penalties included, and the result of `metric` over this epoch. Both
 # come from the predictions of the training steps, as in `fit`. The metric may hold
-# something at the beginning. 25 minutes.
+# something at the beginning. Write both loops yourself, without `fit` or
+# `train_on_batch`. 25 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -990,6 +993,11 @@ def evidence(train, rng):
     given = {"rows": n, "batch_size": size, "learning_rate": rate, "epochs": 2}
     model = demanding(rng, dropout=0.5)
     optimizer = keras.optimizers.SGD(rate, momentum=0.9)
+
+    def write_it_yourself(*args, **kwargs):
+        raise RuntimeError("the loop is to be written without fit")
+
+    model.fit = model.train_on_batch = write_it_yourself
 
     def run():
         pairs = train(model, optimizer, loss_fn, metric, dataset, 2)
@@ -1189,7 +1197,7 @@ def train(model, optimizer, loss_fn, metric, dataset, epochs):
 # `(loss, metric)` that `evaluate` would report, as two numbers. No tape, no update: the
 # model is called as in `predict`, and its state stays as it is. The loss is a mean over
 # rows, penalties included; the batches may have any sizes. The metric may hold
-# something at the beginning. 10 minutes.
+# something at the beginning. `evaluate` itself does not count. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1228,6 +1236,11 @@ def evidence(evaluate_loop, rng):
     loss_fn = keras.losses.MeanSquaredError()
     metric = keras.metrics.RootMeanSquaredError()
     metric.update_state([[0.0]], [[5.0]])
+
+    def write_it_yourself(*args, **kwargs):
+        raise RuntimeError("the loop is to be written without evaluate")
+
+    model.evaluate = model.test_on_batch = write_it_yourself
     rows = tf.data.Dataset.from_tensor_slices((x, y))
     cases = {
         "all rows at once": rows.batch(n),
@@ -1874,8 +1887,8 @@ print("three steps of -1, EMA:   ", after(3, 1.0, ema))
 # batch. What counts is the mean of `loss_fn` over all rows plus the penalties of the
 # layers, once. If the global norm of its gradient is above `clip_norm`, scale the whole
 # gradient down to it. Apply it once, and return the norm from before clipping as one
-# number. The model is called as in training; it has neither Dropout nor
-# BatchNormalization. 20 minutes.
+# number. The model is called as in training, one micro-batch at a time: all rows at
+# once do not fit. It has neither Dropout nor BatchNormalization. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1923,9 +1936,14 @@ def evidence(accumulate_step, rng):
     ends = np.cumsum(sizes)[:-1]
     parts = list(zip(np.split(x, ends), np.split(y, ends), strict=True))
     loss_fn = keras.losses.MeanSquaredError()
-    hidden = keras.layers.Dense(
-        4, "tanh", kernel_regularizer=keras.regularizers.L2(0.1)
-    )
+    called_with = []
+
+    class Counting(keras.layers.Dense):
+        def call(self, x, training=None):
+            called_with.append(x.shape[0])
+            return super().call(x)
+
+    hidden = Counting(4, "tanh", kernel_regularizer=keras.regularizers.L2(0.1))
     network = [keras.Input((3,)), hidden, keras.layers.Dense(2)]
     model = draw_weights(keras.Sequential(network), rng)
     rate = float(rng.uniform(0.05, 0.2))
@@ -1940,6 +1958,7 @@ def evidence(accumulate_step, rng):
         yield f"{name}: norm before clipping", run, given
         yield f"{name}: weights", model.trainable_variables, given
         yield f"{name}: updates so far", int(optimizer.iterations), given
+    yield "whether all rows went through at once", 10 in called_with, given
     yield "clipped, one batch: norm", lambda: run([(x, y)]), given
     yield "clipped, one batch: weights", model.trainable_variables, given
 
@@ -1999,6 +2018,22 @@ def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
         total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
     norm = tf.linalg.global_norm(total)
     optimizer.apply([tf.clip_by_norm(t, clip_norm) for t in total], variables)
+    return float(norm)
+
+
+# %% mistake: micro-batches may be joined
+"""You join the micro-batches and call the model with all rows. The numbers are right,
+but the memory for all rows at once is just what was missing."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    x, y = (np.concatenate(parts) for parts in zip(*micro_batches, strict=True))
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+    gradients = tape.gradient(loss, variables)
+    clipped, norm = tf.clip_by_global_norm(gradients, clip_norm)
+    optimizer.apply(clipped, variables)
     return float(norm)
 
 
@@ -2690,6 +2725,17 @@ def evidence(ClippedModel, rng):
         yield f"{case}: grad_norm of each epoch", lambda: found["grad_norm"], given
         yield f"{case}: mae of each epoch", lambda: found["mae"], given
         yield f"{case}: weights afterwards", network.trainable_variables, given
+    parts = [tf.TensorSpec([None, size], "float32") for size in (3, 2)]
+
+    @tf.function(input_signature=[*parts, tf.TensorSpec([None], "float32")])
+    def compiled(*data):
+        model.train_step(data)
+
+    def step():
+        compiled(x[:3], y[:3], weights[:3])
+        return network.trainable_variables
+
+    yield "weights after a compiled step, any number of rows", step, given
     run = {"verbose": 0, "return_dict": True}
     label = "evaluate, with row weights"
     yield label, lambda: model.evaluate(dataset, **run), given
@@ -3052,8 +3098,8 @@ plots.saliency_maps(x_test[:4].reshape(-1, 8, 8), own, titles)
 
 # %% [markdown]
 # Look at the 0: ink in its hole lowers the score. **Try it.** Take
-# `slopes[row, (label + 1) % 10]`, the slopes of a class that is *not* there. What has to
-# be added to make the model believe in it?
+# `slopes[row, (label + 1) % 10]`, the slopes of a class that is *not* there. What has
+# to be added to make the model believe in it?
 
 # %% [markdown]
 # ### Exercise: saliency
