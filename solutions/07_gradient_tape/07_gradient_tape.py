@@ -2594,7 +2594,8 @@ for kind in (keras.Sequential, PlusSeven, FromOlderCode):
     model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
     run = {"validation_data": (x, y), "verbose": 0}
     print(f"{kind.__name__:13}", outcome(lambda: model.fit(x, y, **run).history))
-    print(" " * 13, outcome(lambda: model.evaluate(x, y, verbose=0, return_dict=True)))
+    found = model.evaluate(x, y, verbose=0, return_dict=True)
+    print(" " * 8, "then", {name: round(float(found[name]), 4) for name in found})
 print(f"mean prediction {model.predict(x, verbose=0).mean():.4f}")
 
 # %% [markdown]
@@ -2624,6 +2625,10 @@ for kind, settings in numbers.items():
     later = model.fit(x, y, verbose=0).history["loss"][0]
     print(f"{kind:13} times 100: the loss grows {later / first:.0f}-fold")
 
+# %% [markdown]
+# `if` and NumPy stop a compiled step, as in any `tf.function`. With `run_eagerly=True`
+# they get further, and stop for another reason. Which one? Guess before you run.
+
 
 # %%
 # rows: X5
@@ -2642,6 +2647,10 @@ for loss in (with_if, with_numpy):
         said = outcome(lambda: model.fit(x, y, verbose=0).history["loss"] and "works")
         how = "eager" if eagerly else "compiled"
         print(f"{loss.__name__:10} {how:9}", said.split(":")[0])
+
+# %% [markdown]
+# Eager, `if` asks ten comparisons for one answer, and NumPy cuts the chain: no
+# gradient for any weight, and an optimizer refuses that. Both belong into `ops`.
 
 # %% [markdown]
 # ### Exercise: a model that clips and tells
@@ -3111,14 +3120,14 @@ images = tf.constant(x_test[:4])
 with tf.GradientTape() as tape:
     tape.watch(images)
     scores = model(images, training=False)
-slopes = tape.batch_jacobian(scores, images).numpy()  # (4, 10, 64)
-own = [slopes[row, label].reshape(8, 8) for row, label in enumerate(y_test[:4])]
+pixels = tape.batch_jacobian(scores, images).numpy()  # (4, 10, 64)
+own = [pixels[row, label].reshape(8, 8) for row, label in enumerate(y_test[:4])]
 titles = [f"a {label}" for label in y_test[:4]]
 plots.saliency_maps(x_test[:4].reshape(-1, 8, 8), own, titles)
 
 # %% [markdown]
 # Look at the 0: ink in its hole lowers the score. **Try it.** Take
-# `slopes[row, (label + 1) % 10]`, the slopes of a class that is *not* there. What has
+# `pixels[row, (label + 1) % 10]`, the slopes of a class that is *not* there. What has
 # to be added to make the model believe in it?
 
 # %% [markdown]
