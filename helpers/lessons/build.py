@@ -15,6 +15,7 @@ OUTPUTS_DEPEND_ON = (
     "checks",
     "lessons",
     "data.py",
+    "nets.py",
     "plots",
     "runtime.py",
     "watch.py",
