@@ -6,19 +6,6 @@ Blue and orange go with different line styles and markers: colour is never the o
 sign. Importing this package changes no matplotlib setting.
 """
 
-from helpers.plots.devices import (
-    call_seconds,
-    divided_batches,
-    gradient_range,
-    loss_scales,
-    row_pulls,
-from helpers.plots.capstone import (
-    class_accuracy,
-    confused_pairs,
-    confusion,
-    gradient_norms,
-    leaning,
-    report_page,
 from helpers.plots.callbacks import (
     early_stop,
     hook_lanes,
@@ -27,6 +14,21 @@ from helpers.plots.callbacks import (
     rates,
     running_means,
     two_halves,
+)
+from helpers.plots.capstone import (
+    class_accuracy,
+    confused_pairs,
+    confusion,
+    gradient_norms,
+    leaning,
+    report_page,
+)
+from helpers.plots.devices import (
+    call_seconds,
+    divided_batches,
+    gradient_range,
+    loss_scales,
+    row_pulls,
 )
 from helpers.plots.live import (
     LiveCurves,
@@ -92,20 +94,19 @@ __all__ = [
     "class_accuracy",
     "class_counts",
     "class_totals",
+    "clipping",
     "confused_pairs",
     "confusion",
     "curves",
-    "divided_batches",
-    "clipping",
-    "curves",
     "difference_errors",
+    "divided_batches",
     "drawing",
     "early_stop",
     "epochs_seen",
-    "gradient_range",
-    "gradient_norms",
-    "hook_lanes",
     "gradient_flow",
+    "gradient_norms",
+    "gradient_range",
+    "hook_lanes",
     "images",
     "leaning",
     "learning_curves",
@@ -122,8 +123,8 @@ __all__ = [
     "range_test",
     "rates",
     "reach",
-    "row_pulls",
     "report_page",
+    "row_pulls",
     "running_loss",
     "running_means",
     "saliency_maps",
@@ -132,8 +133,8 @@ __all__ = [
     "split_classes",
     "tape_chain",
     "timeline",
-    "two_halves",
     "traces",
+    "two_halves",
     "two_inputs",
     "ways_to_divide",
     "weight_changes",
