@@ -9,6 +9,7 @@
 #
 # Ten exercises (34 points) and a question (2 points), about three and a half hours.
 # After the exercise on best and last is a good place for a break.
+# You need lesson 01.
 
 # %%
 import json

@@ -7,18 +7,20 @@
 # none. Nor can it train two networks in turns, or do anything else between gradient and
 # update. In this lesson you open it, and write its loop yourself.
 #
-# Ten exercises (36 points) and a question (2 points), about four and a half
-# hours. After the exercise on evaluation is a good place for a break.
+# Twelve exercises (45 points) and a question (2 points), about five and a half
+# hours. After the exercise on the first step apart is a good place for a break.
+# You need lessons 02 and 06.
 
 # %%
 import tempfile
+import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from helpers import data, plots
+from helpers import data, parity, plots
 from helpers.checks import check, hint, progress, solution
 from helpers.nets import demanding, distances, draw_weights
 from helpers.watch import outcome
@@ -1377,7 +1379,392 @@ def evaluate_loop(model, loss_fn, metric, dataset):
 
 
 # %% [markdown]
-# PLACE FOR: parity
+# ## Fit beside tape, step by step
+#
+# Your loop runs, the loss falls, the accuracy rises. Is it right? Nearly every mistake
+# in a training loop looks like this: no error, only a model that is a little worse than
+# it could be. `fit` is your measure: from the same weights, on the same batches, your
+# loop has to do the same. Here is a model with three things that loops like to forget,
+# and a step that forgets some of them.
+
+# %%
+(x_train, y_train), _ = data.load_digits()
+batches = tf.data.Dataset.from_tensor_slices((x_train, y_train)).batch(64).take(12)
+loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def digit_model():
+    keras.utils.set_random_seed(0)
+    penalty = keras.regularizers.L2(0.01)
+    layers = [
+        keras.layers.Dense(32, kernel_regularizer=penalty, use_bias=False, name="a"),
+        keras.layers.BatchNormalization(name="norm"),
+        keras.layers.ReLU(),
+        keras.layers.Dense(10, name="logits"),
+    ]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    model.compile(keras.optimizers.SGD(0.5), loss_fn)
+    return model
+
+
+# %%
+def hasty_step(x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x))
+    variables = model.trainable_variables
+    model.optimizer.apply(tape.gradient(loss, variables), variables)
+    return loss
+
+
+model = digit_model()
+losses = [float(hasty_step(x, y)) for x, y in batches]
+print(" ".join(f"{loss:.2f}" for loss in losses))
+
+# %% [markdown]
+# A curve to be pleased with. Before you run the next cell: which two things does
+# `hasty_step` leave out?
+#
+# `parity.steps` notes weights, statistics and the optimizer's state, lets `fit` take a
+# step, puts everything back, lets your step do the same batch, and compares. Up to the
+# first difference, each of your steps begins where `fit` stands, and that difference is
+# all it tells: what comes later may follow from it.
+
+# %%
+# rows: G3, G4
+model = digit_model()
+print(parity.steps(hasty_step, model, batches))
+
+# %% [markdown]
+# Both at once. The layer `norm` keeps a running mean, and it stands still: outside of
+# `fit` a model is called as for predictions, unless you say otherwise. And the penalty
+# of the first layer is missing. Mend the first, and look at what the second does alone.
+
+
+# %%
+# rows: G4, G7
+def better_step(x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    variables = model.trainable_variables
+    model.optimizer.apply(tape.gradient(loss, variables), variables)
+    return loss
+
+
+report = parity.steps(better_step, model, batches)
+print(report)
+report.show()
+
+# %% [markdown]
+# On the left both losses fall side by side: alone, your curve shows nothing. On the
+# right the weights part in step 1 and never meet again. The model needs no second
+# start, because a comparison leaves it as it was. Penalties are in `model.losses`,
+# fresh after every call. Add them **inside** the tape.
+
+
+# %%
+# rows: G3, G7
+def right_step(x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+    variables = model.trainable_variables
+    model.optimizer.apply(tape.gradient(loss, variables), variables)
+    return loss
+
+
+report = parity.steps(right_step, model, batches)
+print(report)
+report.show()
+
+# %% [markdown]
+# What is left lies in the blue band: rounding, in the last digits of a number.
+# Habit: before you trust a loop of your own, let it run beside `fit` for ten batches.
+#
+# `parity.loop(train, model, dataset, epochs)` compares whole loops. Their mistakes live
+# between the steps: at the end of an epoch, and in the last batch. The next loop does
+# every step right. What is wrong with it?
+
+
+# %%
+# rows: G3, G9
+def hasty_loop(model, dataset, epochs):
+    logs = []
+    for _ in range(epochs):
+        losses = [float(right_step(x, y)) for x, y in dataset]
+        logs.append({"loss": np.mean(losses)})
+    return logs
+
+
+uneven = tf.data.Dataset.from_tensor_slices((x_train[:150], y_train[:150])).batch(64)
+print(parity.loop(hasty_loop, model, uneven))
+
+# %% [markdown]
+# The batches have 64, 64 and 22 rows, and in the mean of three means each row of the
+# last one has three times the say. The weights are right: only the report is not.
+#
+# Try it: change one thing in `right_step`, and predict the sentence before you compare
+# again. The gradient of `2 * loss`? `apply` called twice? Lists that end one entry
+# early, `[:-1]` on both? `keras.optimizers.SGD(0.1)`, made outside of the step?
+#
+# <details><summary>What it says</summary>
+#
+# The gradient is 2.00 times that of fit. The optimizer took 2 updates where fit took 1.
+# `logits/bias` was never updated. The learning rate is 0.1 (fit: 0.5).
+#
+# With Adam, a doubled gradient moves the weights as before: Adam divides it out again.
+# Only what the optimizer remembers tells them apart.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise: the first step apart
+#
+# Write `first_apart(step, model, batches)`, a small `parity.steps` of your own. `model`
+# is built and compiled and may have been trained before; `batches` is a list of
+# `(x, y)`; `step(x, y)` updates the model in some way. Let `model.train_on_batch(x, y)`
+# run over all batches, then let `step` run over all of them, both from the state that
+# you were given. Return the number of the first step, counted from 1, after which any
+# entry of any array in `model.get_weights()` is more than 0.0001 apart, and `None` if
+# there is no such step. What `step` returns does not matter. At the end weights and
+# optimizer are as before. 15 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# Where does the state of a training live? Weights, and one more place. What would
+# momentum do in the second run if it still remembered the first?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# `model.optimizer.variables` is a list with everything that the optimizer knows, its
+# counter too. Note `variable.numpy()` of each, and `assign` it later. Keep
+# `model.get_weights()` after every step.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# An inner function helps: `def run(step):` puts the state back, then returns
+# `[model.get_weights()` after each `step(x, y)]`. Call it with `model.train_on_batch`
+# and with `step`, put the state back, and compare the two lists entry by entry.
+#
+# </details>
+
+
+# %% exercise: first_apart
+def first_apart(step, model, batches):
+    """The first step (from 1) after which weights differ from fit's; None if none."""
+    ### BEGIN SOLUTION
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+
+    def put_back():
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
+    def run(step):
+        put_back()
+        found = []
+        for x, y in batches:
+            step(x, y)
+            found.append(model.get_weights())
+        return found
+
+    both = zip(run(model.train_on_batch), run(step), strict=True)
+    put_back()
+    for number, (fit, mine) in enumerate(both, 1):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+    ### END SOLUTION
+
+
+# %% check: first_apart, 4 points
+def evidence(first_apart, rng):
+    d, where = int(rng.integers(2, 5)), int(rng.integers(1, 3))
+
+    class Remembering(keras.layers.Dense):
+        def build(self, shape):
+            super().build(shape)
+            self.memory = self.add_weight(shape=(2,), trainable=False)
+
+    dense = Remembering(1)
+    model = keras.Sequential([keras.Input((d,)), dense])
+    optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
+    model.compile(optimizer, "mse", run_eagerly=True)
+    model.set_weights([rng.normal(size=w.shape) for w in model.get_weights()])
+    optimizer.build(model.trainable_variables)
+    for variable in optimizer.variables:
+        if len(
+            variable.shape
+        ):  # what momentum remembers; the others are single numbers
+            variable.assign(rng.normal(size=variable.shape))
+    batches = [(rng.normal(size=(5, d)), rng.normal(size=(5, 1))) for _ in range(3)]
+    given = {"batches": 3, "the step deviates after": where}
+    done = []
+
+    def case(change):
+        """What comes out for fit's own step, with a change after each call."""
+        calls = iter(range(1, 4))
+
+        def step(x, y):
+            model.train_on_batch(x, y)
+            change(next(calls))
+
+        def found():
+            result = first_apart(step, model, batches)
+            done.append(result)
+            return result
+
+        return lambda: found()
+
+    def push(variable, size):
+        variable.assign(variable + size)
+
+    def deviate(at):
+        if at == where:
+            push(dense.kernel, 0.01)
+
+    def once(at):
+        if at in (where, where + 1):
+            push(dense.memory, 0.01 if at == where else -0.01)
+
+    def after(values):
+        return done[-1:] and values
+
+    yield "a step like fit's", case(lambda at: None), given
+    yield "a step that deviates", case(deviate), given
+    yield "what has no gradient deviates once, and is put right", case(once), given
+    yield "a step that deviates by 0.000001", case(lambda at: push(dense.bias, 1e-6))
+    yield "the weights afterwards", lambda: after(model.get_weights())
+    state = [variable.numpy() for variable in optimizer.variables]
+    yield "the optimizer afterwards", lambda: after(state)
+
+
+check("07/first_apart", evidence)
+
+# %% mistake: weights are all that training changes
+"""The second run began with the momentum and the counter of the first. Both live in
+`model.optimizer.variables`: note them, and put them back before each run."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    runs = []
+    for function in (model.train_on_batch, step):
+        model.set_weights(weights)
+        runs.append([(function(x, y), model.get_weights())[1] for x, y in batches])
+    model.set_weights(weights)
+    for number, (fit, mine) in enumerate(zip(*runs, strict=True), 1):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
+# %% mistake: a comparison may leave the model as it ends
+"""After your comparison the model is a trained one. Somebody who compares before they
+train would start from there: put weights and optimizer back at the end, too."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+    runs = []
+    for function in (model.train_on_batch, step):
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+        runs.append([(function(x, y), model.get_weights())[1] for x, y in batches])
+    for number, (fit, mine) in enumerate(zip(*runs, strict=True), 1):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
+# %% mistake: equal means equal in every digit
+"""You compare exactly. Two right ways to calculate a number differ in its last digit,
+because float32 rounds: allow 0.0001."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+    runs = []
+    for function in (model.train_on_batch, step, None):
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+        if function:
+            runs.append([(function(x, y), model.get_weights())[1] for x, y in batches])
+    for number, (fit, mine) in enumerate(zip(*runs, strict=True), 1):
+        if any((a != b).any() for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
+# %% mistake: the end tells it all
+"""You compare once, after the last step. That cannot tell where the two parted, and
+what went wrong and came back is missed: compare after every step."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+    ends = []
+    for function in (model.train_on_batch, step, None):
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+        if function:
+            for x, y in batches:
+                function(x, y)
+            ends.append(model.get_weights())
+    apart = any(np.abs(a - b).max() > 1e-4 for a, b in zip(*ends, strict=True))
+    return len(batches) if apart else None
+
+
+# %% mistake: only what has a gradient can go wrong
+"""You compare the trainable weights. What has no gradient, as BatchNorm's statistics,
+belongs to the result, too: compare all of `model.get_weights()`."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+    runs = []
+    for function in (model.train_on_batch, step, None):
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+        found = []
+        for x, y in batches if function else []:
+            function(x, y)
+            found.append([v.numpy() for v in model.trainable_variables])
+        runs.append(found)
+    for number, (fit, mine) in enumerate(zip(*runs[:2], strict=True), 1):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
+# %% mistake: steps are counted from 0
+"""You count from 0. The first step is step 1: `enumerate(..., 1)`."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+    runs = []
+    for function in (model.train_on_batch, step, None):
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+        if function:
+            runs.append([(function(x, y), model.get_weights())[1] for x, y in batches])
+    for number, (fit, mine) in enumerate(zip(*runs, strict=True)):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
 
 # %% [markdown]
 # ## Compile the step, and count traces
@@ -1795,7 +2182,398 @@ def make_step(model, optimizer, loss_fn):
 
 
 # %% [markdown]
-# PLACE FOR: fast loops
+# ## Loops that are fast
+#
+# Your loop does what `fit` does, and it takes three to eight times as long. Overnight
+# becomes a weekend. It is not the arithmetic: a small network has hardly any. Something
+# else is slow, and without it a loop of your own is several times **faster** than
+# `fit`. Below, the same updates are made in six ways.
+
+# %%
+size, steps = 64, 100
+x_many = tf.random.stateless_uniform((steps * size, 784), (0, 1))
+y_many = tf.random.stateless_uniform((steps * size,), (0, 2), 0, 10, "int64")
+loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def ready():
+    """A compiled network and its step in plain Python."""
+    hidden = keras.layers.Dense(64, activation="relu")
+    model = keras.Sequential([keras.Input((784,)), hidden, keras.layers.Dense(10)])
+    model.compile("sgd", loss_fn)
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True))
+        variables = model.trainable_variables
+        model.optimizer.apply(tape.gradient(loss, variables), variables)
+
+    return model, step
+
+
+# %% [markdown]
+# Three ways call the step once per batch: as it stands, compiled by `tf.function`, and
+# compiled by XLA as well. The fourth puts the loop **into** the function: there,
+# `tf.range` becomes a loop of the graph, so Python makes one call per epoch. The last
+# two are `fit`, and `fit` with fifty steps per call.
+
+
+# %%
+def by_batch(step, count=steps):
+    def run():
+        for start in range(0, count * size, size):
+            step(x_many[start : start + size], y_many[start : start + size])
+        return count
+
+    return run
+
+
+def by_epoch(step):
+    @tf.function
+    def epoch(x, y):
+        for start in tf.range(0, steps * size, size):
+            step(x[start : start + size], y[start : start + size])
+
+    return lambda: epoch(x_many, y_many) or steps
+
+
+# %%
+def by_fit(model, steps_per_execution=1):
+    model.compile("sgd", loss_fn, steps_per_execution=steps_per_execution)
+    x, y = x_many.numpy(), y_many.numpy()
+    settings = {"batch_size": size, "shuffle": False, "verbose": 0}
+    return lambda: model.fit(x, y, **settings) and steps
+
+
+def milliseconds(run):
+    run()  # the first call traces and compiles
+    times = [(time.perf_counter(), run(), time.perf_counter()) for _ in range(3)]
+    return min(1000 * (end - begin) / count for begin, count, end in times)
+
+
+# %% [markdown]
+# Guess first: how many times as fast as eager steps is the best way? Each one runs once
+# to get warm and three times by the clock. The fastest of the three counts: what
+# happens by chance is always a delay.
+
+# %% varies: times depend on the machine and on what else it does
+# rows: G8, G16
+ways = {
+    "step, eager": by_batch(ready()[1], 20),
+    "fit": by_fit(ready()[0]),
+    "fit, 50 steps a call": by_fit(ready()[0], 50),
+    "step, tf.function": by_batch(tf.function(ready()[1])),
+    "step, XLA": by_batch(tf.function(ready()[1], jit_compile=True)),
+    "epoch, tf.function": by_epoch(ready()[1]),
+}
+times = {name: milliseconds(run) for name, run in ways.items()}
+faster = times["step, eager"] / times["epoch, tf.function"]
+plots.loop_times(
+    times, f"One call per epoch: {faster:.0f} times as fast as eager steps"
+)
+
+# %% [markdown]
+# Where does the time go? From the top:
+#
+# - **Eager** asks for each operation from Python, forward, backward and in the
+#   optimizer: more than a hundred times a step. None takes long, asking does.
+# - **`fit`** asks once per step, and around it fetches a batch from an iterator, runs
+#   the callbacks twice and updates the metrics. With fifty steps per call, callbacks
+#   and call are paid once for all of them.
+# - **A compiled step** has no callbacks. What is left is Python's loop with two slices
+#   and a call.
+# - **XLA** merges small operations into few. Here that saves little.
+# - **One call per epoch** leaves Python behind.
+
+# %% [markdown]
+# What do you pay? Inside the function there is no Python: no `print`, no list that
+# grows, no stop after a look at the loss. And this is a **small** network. Where one
+# step is half a second of arithmetic, all bars have one length.
+# Habit: first right, then compiled, and whole epochs in a function only where it pays.
+#
+# Try it: set `size, steps = 1024, 10` and run all cells of this section again. Predict
+# which bars come closer to each other.
+#
+# <details><summary>What happens</summary>
+#
+# All of them do. A step has 16 times the arithmetic now, and the price of asking stays
+# what it was.
+#
+# </details>
+
+# %% [markdown]
+# ### Exercise: an epoch in one call
+#
+# Write `make_epoch(model, optimizer, loss_fn, batch_size)`. It returns a function of
+# `(x, y)`, arrays or tensors with the same number of rows, that trains `model` on them
+# for one epoch and returns the epoch's mean loss, a number or a tensor. Go through the
+# rows in the order given, in batches of `batch_size`; the last one may be smaller. Each
+# batch does what a step of `fit` does, penalties of the model and `training=True`
+# included, with the given `optimizer`. The mean loss is that of `fit`'s log: each row
+# counts once. The loop over the batches is part of **one** compiled function, its size
+# does not grow with the number of batches, and further epochs trace nothing new.
+# 20 minutes.
+#
+# <details><summary>Hint 1</summary>
+#
+# Write it first for one batch that is all of the data. Which number must each batch's
+# loss be multiplied by, so that the sum over batches divided by all rows is right?
+#
+# </details>
+# <details><summary>Hint 2</summary>
+#
+# Inside `@tf.function`, `for start in tf.range(0, rows, batch_size)` becomes a loop of
+# the graph; `range` would write out every step. Get `rows` from `tf.shape(x)[0]`. A
+# running total must be a float before the loop already.
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# `end = tf.minimum(start + batch_size, rows)`, then a step on `x[start:end]` and
+# `y[start:end]` as before, then `total += loss * tf.cast(end - start, tf.float32)`.
+#
+# </details>
+
+
+# %% exercise: make_epoch
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    """A compiled function of x and y: one epoch, returns its mean loss."""
+
+    ### BEGIN SOLUTION
+    @tf.function(reduce_retracing=True)
+    def epoch(x, y):
+        rows, total = tf.shape(x)[0], 0.0
+        for start in tf.range(0, rows, batch_size):
+            end = tf.minimum(start + batch_size, rows)
+            with tf.GradientTape() as tape:
+                y_pred = model(x[start:end], training=True)
+                loss = loss_fn(y[start:end], y_pred) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += loss * tf.cast(end - start, tf.float32)
+        return total / tf.cast(rows, tf.float32)
+
+    return epoch
+    ### END SOLUTION
+
+
+# %% check: make_epoch, 5 points
+def evidence(make_epoch, rng):
+    d, batch_size = int(rng.integers(2, 5)), int(rng.integers(3, 6))
+    rows = 5 * batch_size + int(rng.integers(1, batch_size - 1))
+    x = rng.normal(size=(rows, d)).astype("float32")
+    y = rng.normal(size=(rows, 2)).astype("float32")
+    calls, cuts = [], []
+
+    class Memory(keras.layers.Layer):
+        """Doubles and notes the last mean in training, as BatchNorm would."""
+
+        def build(self, shape):
+            self.mean = self.add_weight(shape=shape[1:], trainable=False)
+
+        def call(self, x, training=False):
+            calls.append(1)
+            if training:
+                self.mean.assign(keras.ops.mean(x, axis=0))
+            return 2 * x if training else x
+
+    class Watched(np.ndarray):
+        def __getitem__(self, key):
+            cuts.append(1)
+            return super().__getitem__(key)
+
+    penalty = keras.regularizers.L2(rng.uniform(0.05, 0.2))
+    dense = keras.layers.Dense(2, use_bias=False, kernel_regularizer=penalty)
+    memory = Memory()
+    model = keras.Sequential([keras.Input((d,)), memory, dense])
+    dense.kernel.assign(rng.normal(size=(d, 2)))
+    calls.clear()
+    optimizer = keras.optimizers.SGD(rng.uniform(0.02, 0.1), momentum=0.9)
+    loss_fn = keras.losses.MeanSquaredError()
+    made = {}
+    given = {"rows": rows, "batch_size": batch_size}
+
+    def epoch(x=x, y=y):
+        if not made:
+            made["epoch"] = make_epoch(model, optimizer, loss_fn, batch_size)
+        return float(made["epoch"](x, y))
+
+    def weights():
+        return [variable.numpy() for variable in model.trainable_variables]
+
+    yield "mean loss of epoch 1", epoch, given
+    first = len(calls)
+    yield "weights after it", weights(), given
+    yield "what a layer noted in training", memory.mean.numpy(), given
+    yield "mean loss of epoch 2, tensors", lambda: epoch(tf.constant(x), tf.constant(y))
+    order = rng.permutation(rows)
+    yield "mean loss of epoch 3, other order", lambda: epoch(x[order], y[order]), given
+    yield "weights after epoch 3", weights(), given
+    yield "updates so far", int(optimizer.iterations), given
+    yield "the model is traced for every batch", first > 4
+    yield "how often it is traced in epochs 2 and 3", len(calls) - first
+    watched = [array.view(Watched) for array in (x, y)]
+    yield "mean loss of epoch 4", lambda: epoch(*watched)
+    yield "Python cuts out every batch", len(cuts) > 6
+
+
+check("07/make_epoch", evidence)
+
+# %% mistake: all batches are full
+"""You leave out the rows after the last full batch. `fit` trains on them, too: let the
+last batch end where the rows end, `tf.minimum(start + batch_size, rows)`."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    @tf.function(reduce_retracing=True)
+    def epoch(x, y):
+        steps, total = tf.shape(x)[0] // batch_size, 0.0
+        for step in tf.range(steps):
+            start = step * batch_size
+            with tf.GradientTape() as tape:
+                y_pred = model(x[start : start + batch_size], training=True)
+                loss = loss_fn(y[start : start + batch_size], y_pred)
+                loss += sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += loss
+        return total / tf.cast(steps, tf.float32)
+
+    return epoch
+
+
+# %% mistake: the mean of the batches' means is the mean
+"""You add the batches' losses and divide by their number, so a row in the last, smaller
+batch counts more than others. Multiply each loss by the rows of its batch, and divide
+the sum by all rows."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    @tf.function(reduce_retracing=True)
+    def epoch(x, y):
+        rows, total, count = tf.shape(x)[0], 0.0, 0.0
+        for start in tf.range(0, rows, batch_size):
+            end = tf.minimum(start + batch_size, rows)
+            with tf.GradientTape() as tape:
+                y_pred = model(x[start:end], training=True)
+                loss = loss_fn(y[start:end], y_pred) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total, count = total + loss, count + 1.0
+        return total / count
+
+    return epoch
+
+
+# %% mistake: a model knows that it is being trained
+"""You call the model without `training=True`, so BatchNorm takes its running statistics
+and never moves them. Inside a function of your own nobody else says it."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    @tf.function(reduce_retracing=True)
+    def epoch(x, y):
+        rows, total = tf.shape(x)[0], 0.0
+        for start in tf.range(0, rows, batch_size):
+            end = tf.minimum(start + batch_size, rows)
+            with tf.GradientTape() as tape:
+                loss = loss_fn(y[start:end], model(x[start:end])) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += loss * tf.cast(end - start, tf.float32)
+        return total / tf.cast(rows, tf.float32)
+
+    return epoch
+
+
+# %% mistake: the loss function is the whole loss
+"""You leave out the model's penalties. `fit` adds `sum(model.losses)` in every step,
+inside the tape."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    @tf.function(reduce_retracing=True)
+    def epoch(x, y):
+        rows, total = tf.shape(x)[0], 0.0
+        for start in tf.range(0, rows, batch_size):
+            end = tf.minimum(start + batch_size, rows)
+            with tf.GradientTape() as tape:
+                loss = loss_fn(y[start:end], model(x[start:end], training=True))
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += loss * tf.cast(end - start, tf.float32)
+        return total / tf.cast(rows, tf.float32)
+
+    return epoch
+
+
+# %% mistake: tf.function turns every loop into one of the graph
+"""You loop over Python's `range`. Tracing runs it and writes out every batch one after
+the other: the function grows with the data, and compiling takes longer than training.
+`tf.range` becomes a loop of the graph."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    @tf.function(reduce_retracing=True)
+    def epoch(x, y):
+        rows, total = x.shape[0], 0.0
+        for start in range(0, rows, batch_size):
+            end = min(start + batch_size, rows)
+            with tf.GradientTape() as tape:
+                y_pred = model(x[start:end], training=True)
+                loss = loss_fn(y[start:end], y_pred) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += loss * (end - start)
+        return total / rows
+
+    return epoch
+
+
+# %% mistake: a compiled step makes a compiled epoch
+"""Your step is compiled, and Python still cuts out every batch and calls it: one call
+per batch instead of one per epoch. Put the loop inside the function."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    @tf.function(reduce_retracing=True)
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True)) + sum(model.losses)
+        variables = model.trainable_variables
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    def epoch(x, y):
+        total = 0.0
+        for start in range(0, len(x), batch_size):
+            batch = x[start : start + batch_size], y[start : start + batch_size]
+            total += float(step(*batch)) * len(batch[0])
+        return total / len(x)
+
+    return epoch
+
+
+# %% mistake: eager is fast enough
+"""Nothing is compiled: the model's Python code runs for every batch of every epoch.
+Decorate the function that holds the loop with `@tf.function`."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    def epoch(x, y):
+        total = 0.0
+        for start in range(0, len(x), batch_size):
+            part = slice(start, min(start + batch_size, len(x)))
+            with tf.GradientTape() as tape:
+                y_pred = model(x[part], training=True)
+                loss = loss_fn(y[part], y_pred) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += float(loss) * (part.stop - part.start)
+        return total / len(x)
+
+    return epoch
+
 
 # %% [markdown]
 # ## A batch that does not fit into memory

@@ -9,6 +9,7 @@
 #
 # Seven exercises (40 points) and a question (2 points), about three hours and a half.
 # After the exercise on training is a good place for a break.
+# You need lessons 05 and 07.
 
 # %%
 import functools
@@ -19,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers import data, plots
+from helpers import data, parity, plots
 from helpers.checks import AnyOrder, EqualOrNot, check, hint, progress, solution
 from helpers.watch import outcome
 
@@ -2431,7 +2432,27 @@ def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_nor
 
 
 # %% [markdown]
-# PLACE FOR: parity
+# Hold it beside `fit` before you trust it: same model, same batches, a limit that
+# clips nothing.
+
+# %%
+# rows: G3
+keras.utils.set_random_seed(8)
+beside = plain_reader()
+losses = {"digit": entropy, "lean": keras.losses.Huber(2.0)}
+shares = {"digit": 1.0, "lean": 0.1}
+beside.compile("sgd", losses, loss_weights=shares)
+
+
+def by_my_loop(model, dataset, epochs):
+    return tape_train(model, losses, shares, model.optimizer, dataset, epochs, 1e9)
+
+
+batches = tf.data.Dataset.from_tensor_slices(part(~held_out)).batch(64).take(5)
+try:
+    print(parity.loop(by_my_loop, beside, batches))
+except NotImplementedError:
+    print("Write `tape_train` first.")
 
 # %% [markdown]
 # Now a real one: the plain reader once more, by tape, with a limit of 0.5 for the norm.
@@ -2444,8 +2465,7 @@ by_tape = plain_reader()
 optimizer = keras.optimizers.Adam(0.003)
 optimizer.build(by_tape.trainable_variables)
 rows = tf.data.Dataset.from_tensor_slices(part(~held_out)).shuffle(2000, seed=8)
-losses = {"digit": entropy, "lean": keras.losses.Huber(2.0)}
-settings = {"digit": 1.0, "lean": 0.1}, optimizer, rows.batch(64), 15
+settings = shares, optimizer, rows.batch(64), 15
 try:
     plots.gradient_norms(tape_train(by_tape, losses, *settings, 0.5), 0.5)
 except NotImplementedError:

@@ -9,6 +9,7 @@
 #
 # Optional: nothing later rests on it. Five exercises (20 points) and a question
 # (2 points), about two hours. After the second exercise is a good place for a break.
+# You need lesson 07.
 
 # %%
 import time
