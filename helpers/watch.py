@@ -190,7 +190,7 @@ def drive(callbacks, logs, learning_rate=0.1, model=None):
     hooks.on_train_begin()
     for epoch, values in enumerate(logs):
         hooks.on_epoch_begin(epoch)
-        rates.append(float(np.asarray(model.optimizer.learning_rate)))
+        rates.append(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
         model.set_weights([np.array([[float(epoch)]])])
         hooks.on_epoch_end(epoch, dict(values))
         if model.stop_training:
