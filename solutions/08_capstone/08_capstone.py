@@ -1063,28 +1063,27 @@ def compile_reader(model, learning_rate, delta, lean_weight):
 # %% [markdown]
 # ## Train, and keep the best
 #
-# Now the plain reader, trained without ado for 15 epochs. It shows the numbers that a
-# training can watch. Its lean is in degrees and its digits are in nats: what would you
-# expect to learn first?
+# Now the plain reader, trained without ado for 15 epochs, gaps filled and weighted. Look
+# at the orange curve: in which epoch would you have stopped? And would you have known
+# it then, without seeing what came after?
 
 # %%
-# rows: B1, B30, M9
 known = ~np.isnan(y_train["lean"])
 y_filled = {"digit": y_train["digit"], "lean": np.where(known, y_train["lean"], 0)}
 w_train = {"digit": np.ones(len(x_train)), "lean": known[:, 0].astype("float32")}
 
 
 def part(rows):
-    return (
-        x_train[rows],
-        *({n: v[rows] for n, v in t.items()} for t in (y_filled, w_train)),
-    )
+    targets = {name: values[rows] for name, values in y_filled.items()}
+    weights = {name: values[rows] for name, values in w_train.items()}
+    return x_train[rows], targets, weights
 
 
 held_out = np.random.default_rng(0).permutation(len(x_train)) < 200
 entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 # %%
+# rows: B1, B24, B30, M9, W17
 keras.utils.set_random_seed(8)
 plain = plain_reader()
 plain.compile(
@@ -2435,8 +2434,8 @@ def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_nor
 
 # %% [markdown]
 # Now a real one: the plain reader once more, by tape, with a limit of 0.5 for the norm.
-# Where in the training are the gradients largest? This cell runs **your** loop; as long
-# as it is not written, it says so.
+# Where in the training are the gradients largest, and what does the limit cost? `fit`
+# got an accuracy of 0.93 and was 4.0 degrees off. This cell runs **your** loop.
 
 # %%
 keras.utils.set_random_seed(8)
@@ -2709,6 +2708,10 @@ except NotImplementedError:
     matrix, pairs = tf.math.confusion_matrix(digit, taken).numpy(), []
 plots.confusion(matrix)
 
+# %% [markdown]
+# Numbers do not tell why. Look at the images behind the most frequent confusions, and
+# at the digit that is read worst: is it the one that is confused most often?
+
 # %% varies: it is your reader
 plots.confused_pairs(x_test, digit, taken, pairs)
 plots.class_accuracy(matrix)
@@ -2864,7 +2867,6 @@ for trainable in (True, False):
 # the two convolutions, or everything but the head? Bet before you run.
 
 # %%
-# rows: B21
 digit_train = y_train["digit"]
 old, new = np.flatnonzero(digit_train < 5), np.flatnonzero(digit_train >= 5)[:25]
 new_test = digit >= 5
