@@ -1378,7 +1378,8 @@ def tagger(y, w=None, steps=None, loss=sparse, masking=False, metrics=(), **sett
     layers = [keras.layers.Masking()] if masking else []
     dense = keras.layers.Dense(3, "softmax", kernel_initializer="identity")
     model = keras.Sequential([keras.Input((None, 3)), *layers, dense])
-    model.compile(keras.optimizers.SGD(0.0), loss, list(metrics), run_eagerly=True)
+    rate = keras.optimizers.SGD(0.0)
+    model.compile(rate, loss, metrics=list(metrics), run_eagerly=True)
     fit = {"x": steps, "y": y, "sample_weight": w, "shuffle": False, "verbose": 0}
     return logged(lambda: model.fit(**fit, **settings))
 
