@@ -1389,7 +1389,9 @@ def evaluate_loop(model, loss_fn, metric, dataset):
 
 # %%
 (x_train, y_train), _ = data.load_digits()
-batches = tf.data.Dataset.from_tensor_slices((x_train, y_train)).batch(64).take(12)
+digit_batches = (
+    tf.data.Dataset.from_tensor_slices((x_train, y_train)).batch(64).take(12)
+)
 loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
@@ -1417,7 +1419,7 @@ def hasty_step(x, y):
 
 
 model = digit_model()
-losses = [float(hasty_step(x, y)) for x, y in batches]
+losses = [float(hasty_step(x, y)) for x, y in digit_batches]
 print(" ".join(f"{loss:.2f}" for loss in losses))
 
 # %% [markdown]
@@ -1432,7 +1434,7 @@ print(" ".join(f"{loss:.2f}" for loss in losses))
 # %%
 # rows: G3, G4
 model = digit_model()
-print(parity.steps(hasty_step, model, batches))
+print(parity.steps(hasty_step, model, digit_batches))
 
 # %% [markdown]
 # Both at once. The layer `norm` keeps a running mean, and it stands still: outside of
@@ -1450,7 +1452,7 @@ def better_step(x, y):
     return loss
 
 
-report = parity.steps(better_step, model, batches)
+report = parity.steps(better_step, model, digit_batches)
 print(report)
 report.show()
 
@@ -1471,7 +1473,7 @@ def right_step(x, y):
     return loss
 
 
-report = parity.steps(right_step, model, batches)
+report = parity.steps(right_step, model, digit_batches)
 print(report)
 report.show()
 
