@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.parity.bench import Outcome, numbers, quiet_warnings, values
+from helpers.parity.bench import Outcome, numbers, quiet_warnings
 from helpers.parity.compare import Comparison, counted, name, plain_sgd, same, show
 
 
@@ -401,8 +401,3 @@ def proportion(yours, expected):
 def times(ratio):
     """A factor with two decimals, or three digits where it is small."""
     return f"{ratio:.2f}" if abs(ratio) >= 0.1 else f"{ratio:.3g}"
-
-
-def finals(bench):
-    """The trainable weights as they stand, arrays."""
-    return [values(variable) for variable in bench.trainable()]
