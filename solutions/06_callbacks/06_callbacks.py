@@ -2970,9 +2970,9 @@ print("schedule and assignment:", text)
 # Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
 # cooldown=0, min_lr=0.0)`, without using `ReduceLROnPlateau`: the list of learning
 # rates that the epochs use. Smaller `values` are better; `lr` is the first
-# rate. At the end of each epoch:
+# rate. After each epoch:
 #
-# 1. In a cooldown: take 1 from it, and set the wait to 0.
+# 1. In a cooldown: take 1 from it, set the wait to 0.
 # 2. The first value is the best, and then each that beats it by more than `min_delta`.
 #    A new best sets the wait to 0.
 # 3. Else, with no cooldown left: add 1 to the wait. If it reaches `patience` and the
