@@ -1,0 +1,116 @@
+"""Marks into nbgrader's gradebook: its own autograding, with outputs formed before.
+
+nbgrader's `Autograde` runs as always; in the place of its Execute preprocessor stands
+`StoredOutputs`, which puts in what the sandbox and the judge left. So formgrader,
+feedback and export find what the stock tools would have written.
+"""
+
+import re
+from pathlib import Path
+
+from nbconvert.preprocessors import ClearMetadataPreprocessor, SanitizeHTML
+from nbformat import from_dict
+from nbformat.v4 import new_output
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    LimitOutput,
+    NbGraderPreprocessor,
+    SaveAutoGrades,
+)
+from traitlets import Unicode
+
+from helpers.checks.show import MIME, as_html, as_json, as_text
+from helpers.grading.store import folder_of, read_json
+
+TAGS = (
+    "b blockquote br caption code details div em h1 h2 h3 h4 h5 h6 hr i img li ol p "
+    "pre small span strong sub summary sup table tbody td th thead tr u ul"
+).split()
+ATTRIBUTES = {"img": ["alt", "src", "width", "height"], "*": ["colspan", "rowspan"]}
+PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*\Z")
+KEPT = {"text/plain", "text/html", "text/markdown", "image/png", "image/jpeg"}
+
+
+def _attribute(tag, name, value):
+    """Which attributes stay: pictures that are inside the page, nothing that runs."""
+    if tag == "img" and name == "src":
+        return bool(PICTURE.match(value))
+    return name in ATTRIBUTES.get(tag, []) or name in ATTRIBUTES["*"]
+
+
+def cleaner():
+    """What takes all that could run out of a learner's HTML."""
+    return SanitizeHTML(
+        tags=TAGS,
+        attributes=_attribute,
+        strip=True,
+        safe_output_keys={"text/plain", "image/png", "image/jpeg"},
+    )
+
+
+class StoredOutputs(NbGraderPreprocessor):
+    """Gives every cell the outputs of the run, and every check the judge's verdict."""
+
+    course = Unicode(help="The class folder.").tag(config=True)
+
+    def preprocess(self, nb, resources):
+        who = resources["nbgrader"]
+        lesson, student = who["assignment"], who["student"]
+        result = read_json(folder_of(self.course, lesson, "results", f"{student}.json"))
+        marks = read_json(folder_of(self.course, lesson, "verdicts", f"{student}.json"))
+        stored = {cell["id"]: cell["outputs"] for cell in result["cells"]}
+        clean = cleaner()
+        for cell in nb.cells:
+            if cell.id in result["own_prose"]:
+                cell.source = harmless_prose(clean, cell.source)
+            if cell.cell_type == "code":
+                cell.outputs = clean.sanitize_code_outputs(
+                    [from_dict(output) for output in stored.get(cell.id, [])]
+                )
+                verdict = marks["outputs"].get(
+                    cell.metadata.get("nbgrader", {}).get("grade_id")
+                )
+                if verdict is not None:
+                    cell.outputs = [from_dict(output) for output in verdict]
+        return nb, resources
+
+
+def harmless_prose(clean, source):
+    """A learner's Markdown without HTML that runs and without links inside formulas."""
+    source = re.sub(r"\\(href|url|require|class|style|cssId)\b", r"\\text{\1}", source)
+    return clean.sanitize_html_tags(source)
+
+
+def verdict_outputs(verdict):
+    """Outputs of a check cell: the verdict as a learner sees it, and the points."""
+    shown = {
+        "text/plain": as_text(verdict),
+        "text/html": as_html(verdict),
+        MIME: as_json(verdict),
+    }
+    points = {"text/plain": repr(float(verdict.earned))}
+    return [
+        new_output("display_data", data=shown),
+        new_output("execute_result", data=points, execution_count=None),
+    ]
+
+
+def configured(config, course):
+    """nbgrader's settings so that it takes stored outputs instead of executing.
+
+    Args:
+        config: traitlets `Config` of the class, changed in place.
+        course: the class folder.
+    """
+    config.Autograde.autograde_preprocessors = [
+        StoredOutputs,
+        ClearMetadataPreprocessor,
+        LimitOutput,
+        SaveAutoGrades,
+        AssignLatePenalties,
+        CheckCellMetadata,
+    ]
+    config.StoredOutputs.course = str(course)
+    config.CourseDirectory.submitted_directory = str(Path(course, "evidence"))
+    return config
