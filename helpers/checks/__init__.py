@@ -18,6 +18,9 @@ __all__ = [
 ]
 
 
+grading = None  # set in a grader's kernel: takes evidence, see `check`
+
+
 class Points(float):
     """The points of a check: a number for nbgrader, a short line for the reader."""
 
@@ -45,8 +48,11 @@ def check(exercise, evidence, rtol=None, atol=None, seconds=None):
 
     Returns:
         The points as a float, which nbgrader reads as partial credit. Whatever the
-        answer does, no exception leaves this function.
+        answer does, no exception leaves this function. While a class is graded:
+        None, and the evidence goes to the grader, who alone holds the key.
     """
+    if grading is not None:
+        return grading(exercise, evidence, seconds)
     try:
         key = exercise_key(exercise)
     except KeyMissing as error:

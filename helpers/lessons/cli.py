@@ -48,6 +48,7 @@ def _parser():
         "work", _work, "copy the notebooks to work/, without touching what is there"
     )
     command("reset", _reset, "a fresh copy of a lesson; the old one is kept", "+")
+    command("kernel", _kernel, "install the warm kernels for Jupyter", None)
     grade = command("grade", _grade, "grade a class with nbgrader", None)
     grade.add_argument("folder", help="course folder that holds submitted/")
     return parser
@@ -125,6 +126,13 @@ def _reset(options):
             target.rename(kept)
             print(f"kept: {kept.relative_to(WORK.parent)}")
     _work(options)
+
+
+def _kernel(options):
+    from helpers.grading import provisioner
+
+    for name in provisioner.install():
+        print(f"kernel {name}: installed")
 
 
 def _grade(options):
