@@ -5,12 +5,13 @@ nbgrader's `Autograde` runs as always; in the place of its Execute preprocessor 
 feedback and export find what the stock tools would have written.
 """
 
+import html
 import re
-from pathlib import Path
 
-from nbconvert.preprocessors import ClearMetadataPreprocessor, SanitizeHTML
+from nbconvert.preprocessors import ClearMetadataPreprocessor
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import from_dict
-from nbformat.v4 import new_output
+from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
@@ -29,7 +30,7 @@ TAGS = (
 ).split()
 ATTRIBUTES = {"img": ["alt", "src", "width", "height"], "*": ["colspan", "rowspan"]}
 PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*\Z")
-KEPT = {"text/plain", "text/html", "text/markdown", "image/png", "image/jpeg"}
+REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
 
 
 def _attribute(tag, name, value):
@@ -65,15 +66,23 @@ class StoredOutputs(NbGraderPreprocessor):
             if cell.id in result["own_prose"]:
                 cell.source = harmless_prose(clean, cell.source)
             if cell.cell_type == "code":
-                cell.outputs = clean.sanitize_code_outputs(
-                    [from_dict(output) for output in stored.get(cell.id, [])]
-                )
-                verdict = marks["outputs"].get(
-                    cell.metadata.get("nbgrader", {}).get("grade_id")
-                )
-                if verdict is not None:
-                    cell.outputs = [from_dict(output) for output in verdict]
+                outputs = [from_dict(output) for output in stored.get(cell.id, [])]
+                cell.outputs = clean.sanitize_code_outputs(outputs)
+            if cell.id in marks["outputs"]:
+                cell.outputs = [from_dict(one) for one in marks["outputs"][cell.id]]
+        told = sentences(result)
+        if told:
+            nb.cells.insert(0, new_markdown_cell(told, id="from-the-grader"))
         return nb, resources
+
+
+def sentences(result):
+    """What the grader has to say about the whole submission, as Markdown."""
+    told = [*result["repairs"], *result["flags"]]
+    if result["state"] != "ran":
+        told.insert(0, f"{result['state']}: {result['reason']}")
+    lines = "\n".join(f"- {html.escape(sentence)}" for sentence in told)
+    return f"**From the grader**\n\n{lines}" if told else ""
 
 
 def harmless_prose(clean, source):
@@ -112,5 +121,5 @@ def configured(config, course):
         CheckCellMetadata,
     ]
     config.StoredOutputs.course = str(course)
-    config.CourseDirectory.submitted_directory = str(Path(course, "evidence"))
+    config.CourseDirectory.submitted_directory = REPAIRED
     return config

@@ -49,8 +49,19 @@ def _parser():
     )
     command("reset", _reset, "a fresh copy of a lesson; the old one is kept", "+")
     command("kernel", _kernel, "install the warm kernels for Jupyter", None)
-    grade = command("grade", _grade, "grade a class with nbgrader", None)
-    grade.add_argument("folder", help="course folder that holds submitted/")
+    text = "grade a class: doctor, sandbox, judge, nbgrader"
+    grade = command("grade", _grade, text, None)
+    text = "mark kept evidence anew, without executing"
+    judge = command("judge", _judge, text, None)
+    for sub in (grade, judge):
+        sub.add_argument("folder", help="course folder that holds submitted/")
+        sub.add_argument("lessons", nargs="*", metavar="LESSON")
+        sub.add_argument("--student", default="", help="this one only")
+    grade.add_argument("--again", action="store_true", help="even what was executed")
+    grade.add_argument("--jobs", type=int, default=0, help="kernels at a time")
+    grade.add_argument(
+        "--allow", action="append", default=[], help="a safety mechanism to do without"
+    )
     return parser
 
 
@@ -136,9 +147,30 @@ def _kernel(options):
 
 
 def _grade(options):
-    from helpers.grading.classroom import grade
+    from helpers.grading.classroom import Options
 
-    return grade(options.folder)
+    wish = Options(
+        tuple(options.lessons),
+        options.student,
+        options.again,
+        True,
+        options.jobs,
+        tuple(options.allow),
+    )
+    return _graded(options.folder, wish)
+
+
+def _judge(options):
+    from helpers.grading.classroom import Options
+
+    wish = Options(tuple(options.lessons), options.student, execute=False)
+    return _graded(options.folder, wish)
+
+
+def _graded(folder, options):
+    from helpers.grading.classroom import grade, print_table
+
+    print_table(grade(folder, options))
 
 
 if __name__ == "__main__":
