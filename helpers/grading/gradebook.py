@@ -8,8 +8,8 @@ feedback and export find what the stock tools would have written.
 import html
 import re
 
+from bleach import clean
 from nbconvert.preprocessors import ClearMetadataPreprocessor
-from nbconvert.preprocessors.sanitize import SanitizeHTML
 from nbformat import from_dict
 from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.preprocessors import (
@@ -30,6 +30,10 @@ TAGS = (
 ).split()
 ATTRIBUTES = {"img": ["alt", "src", "width", "height"], "*": ["colspan", "rowspan"]}
 PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*\Z")
+SAFE, CLEANED = (
+    {"text/plain", "image/png", "image/jpeg"},
+    {"text/html", "text/markdown"},
+)
 REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
 
 
@@ -40,14 +44,28 @@ def _attribute(tag, name, value):
     return name in ATTRIBUTES.get(tag, []) or name in ATTRIBUTES["*"]
 
 
-def cleaner():
-    """What takes all that could run out of a learner's HTML."""
-    return SanitizeHTML(
-        tags=TAGS,
-        attributes=_attribute,
-        strip=True,
-        safe_output_keys={"text/plain", "image/png", "image/jpeg"},
-    )
+def harmless(text):
+    """HTML, or Markdown with HTML in it, without anything that could run or load."""
+    return clean(text, TAGS, _attribute, protocols={"data"}, strip=True)
+
+
+def harmless_prose(source):
+    """A learner's Markdown without HTML that runs and without links inside formulas."""
+    source = re.sub(r"\\(href|url|require|class|style|cssId)\b", r"\\text{\1}", source)
+    return harmless(source) if re.search(r"<\s*[a-zA-Z/!?]", source) else source
+
+
+def harmless_outputs(outputs):
+    """A learner's outputs: text, pictures, and HTML without what could run."""
+    for output in outputs:
+        data = output.get("data")
+        if data is not None:
+            output["data"] = {
+                kind: harmless(text) if kind in CLEANED else text
+                for kind, text in data.items()
+                if kind in CLEANED or kind in SAFE
+            }
+    return [from_dict(output) for output in outputs]
 
 
 class StoredOutputs(NbGraderPreprocessor):
@@ -61,13 +79,11 @@ class StoredOutputs(NbGraderPreprocessor):
         result = read_json(folder_of(self.course, lesson, "results", f"{student}.json"))
         marks = read_json(folder_of(self.course, lesson, "verdicts", f"{student}.json"))
         stored = {cell["id"]: cell["outputs"] for cell in result["cells"]}
-        clean = cleaner()
         for cell in nb.cells:
             if cell.id in result["own_prose"]:
-                cell.source = harmless_prose(clean, cell.source)
+                cell.source = harmless_prose(cell.source)
             if cell.cell_type == "code":
-                outputs = [from_dict(output) for output in stored.get(cell.id, [])]
-                cell.outputs = clean.sanitize_code_outputs(outputs)
+                cell.outputs = harmless_outputs(stored.get(cell.id, []))
             if cell.id in marks["outputs"]:
                 cell.outputs = [from_dict(one) for one in marks["outputs"][cell.id]]
         told = sentences(result)
@@ -83,12 +99,6 @@ def sentences(result):
         told.insert(0, f"{result['state']}: {result['reason']}")
     lines = "\n".join(f"- {html.escape(sentence)}" for sentence in told)
     return f"**From the grader**\n\n{lines}" if told else ""
-
-
-def harmless_prose(clean, source):
-    """A learner's Markdown without HTML that runs and without links inside formulas."""
-    source = re.sub(r"\\(href|url|require|class|style|cssId)\b", r"\\text{\1}", source)
-    return clean.sanitize_html_tags(source)
 
 
 def verdict_outputs(verdict):

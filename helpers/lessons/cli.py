@@ -53,9 +53,11 @@ def _parser():
     grade = command("grade", _grade, text, None)
     text = "mark kept evidence anew, without executing"
     judge = command("judge", _judge, text, None)
-    for sub in (grade, judge):
+    report = command("report", _report, "a page on each lesson for the teacher", None)
+    for sub in (grade, judge, report):
         sub.add_argument("folder", help="course folder that holds submitted/")
         sub.add_argument("lessons", nargs="*", metavar="LESSON")
+    for sub in (grade, judge):
         sub.add_argument("--student", default="", help="this one only")
     grade.add_argument("--again", action="store_true", help="even what was executed")
     grade.add_argument("--jobs", type=int, default=0, help="kernels at a time")
@@ -165,6 +167,18 @@ def _judge(options):
 
     wish = Options(tuple(options.lessons), options.student, execute=False)
     return _graded(options.folder, wish)
+
+
+def _report(options):
+    from pathlib import Path
+
+    from helpers.grading import report
+    from helpers.lessons import build
+
+    course = Path(options.folder)
+    for lesson in build.find(options.lessons):
+        if options.lessons or report.found(course, lesson):
+            print(f"written: {report.write(course, lesson).relative_to(course)}")
 
 
 def _graded(folder, options):
