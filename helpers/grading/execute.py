@@ -13,6 +13,7 @@ or the last record counts: the first one does, and more than one is told.
 
 import contextlib
 import json
+import os
 import re
 import signal
 import time
@@ -28,9 +29,11 @@ from helpers.grading import sandbox, warm
 EVIDENCE = "application/vnd.course.evidence+json"
 MOST_MESSAGE = 4 * 2**20  # bytes; the line is cut by more
 MOST_RECEIVED = 64 * 2**20  # bytes a cell may send, kept or not
+MOST_GROWTH = 512 * 2**20  # bytes that this process may grow while a cell runs
+LOOK = 0.25  # seconds between two looks at that
 MOST_RECORDS = 101
 MOST_KERNELS = 4  # for one notebook: each death costs one
-GRACE = 5.0  # seconds to react to an interrupt
+GRACE = 3.0  # seconds to react to an interrupt
 LAST_WORDS = 3.0  # seconds between the reply and the end of a cell's output
 KEPT = ("text/plain", "text/html", "text/markdown", "text/latex")
 KEPT += ("image/png", "image/jpeg", "image/svg+xml")
@@ -209,6 +212,12 @@ class GuardedSession(Session):
 
     received = 0
 
+    def feed_identities(self, msg_list, copy=True):
+        try:
+            return super().feed_identities(msg_list, copy)
+        except ValueError:  # no delimiter
+            return [], []
+
     def deserialize(self, msg_list, *arguments, **settings):
         type(self).received += sum(len(part) for part in msg_list)
         try:
@@ -315,13 +324,14 @@ class _Line:
     def _listen(self, asked, seconds, sink):
         """Collect what a cell publishes, until it is done; False where it is not."""
         end, replied, idle = time.monotonic() + seconds, False, False
+        before = sandbox.resident(os.getpid())
         while not (replied and idle):
             left = end - time.monotonic()
             if left <= 0:
                 if replied:
                     self.lost = "the outputs broke off: one was larger than 4 MB"
                 return False
-            ready = dict(self.poller.poll(left * 1000))
+            ready = dict(self.poller.poll(min(left, LOOK) * 1000))
             if self.iopub.socket in ready:
                 idle = self._hear(asked, sink) or idle
             elif self.kernel.fileno() in ready:
@@ -330,12 +340,16 @@ class _Line:
                     return False
             if self.shell.socket in ready and self._replied(asked, sink):
                 replied, end = True, min(end, time.monotonic() + LAST_WORDS)
-            if type(self.session).received > MOST_RECEIVED:
-                self.lost = (
-                    f"it wrote more than {MOST_RECEIVED >> 20} MB: it was killed"
-                )
+            if self._flooded(before):
                 return False
         return True
+
+    def _flooded(self, before):
+        """Whether it wrote too much: what we took, or one message without an end."""
+        growth = sandbox.resident(os.getpid()) - before
+        if type(self.session).received > MOST_RECEIVED or growth > MOST_GROWTH:
+            self.lost = f"it wrote more than {MOST_RECEIVED >> 20} MB: it was killed"
+        return bool(self.lost)
 
     def _replied(self, asked, sink):
         message = self.shell.get_msg(timeout=0)
@@ -361,7 +375,7 @@ class _Line:
 
 
 class _Sink:
-    """Takes the messages of one cell: outputs for its readers, evidence for the judge."""
+    """Takes what one cell publishes: outputs for readers, evidence for the judge."""
 
     def __init__(self, run, cell, keep):
         self.run, self.cell, self.keep = run, cell, keep
