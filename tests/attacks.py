@@ -441,7 +441,7 @@ def main(names):
         found = one_by_one(targets, settings)
         found["deadly"] = {}
         for name in names or DEADLY:
-            seconds = 30 if "memory" in name else 2
+            seconds = 30 if "memory" in name or name == "processes" else 2
             quick = replace(settings, cell_seconds=seconds, check_seconds=20)
             found["deadly"][name] = deadly(DEADLY[name], quick)
         written = sorted(str(item.relative_to(place)) for item in folder.rglob("*"))
