@@ -200,6 +200,20 @@ ATTEMPTS = {
         os.symlink("/usr", "/room/usr"); return os.listdir("/room/usr")""",
 }
 
+# A cell that cuts the line on which it gets its orders, a moment after it has replied.
+CUT = """
+def cut():
+    time.sleep(0.3)
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            line = socket.socket(fileno=os.dup(int(number)))
+            if line.getsockname() == "/room/k-1":
+                line.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+threading.Thread(target=cut).start()
+"""
+
 # name: source of a cell that takes the kernel with it, or tries to
 DEADLY = {
     "os._exit": "os._exit(3)",
@@ -256,6 +270,9 @@ DEADLY = {
         part = bytes([3]) + (2**20).to_bytes(8, "big") + bytes(2**20)
         for _ in range(20_000):
             lines[0].sendall(part)""",
+    "link in place of its socket": """
+        os.remove("/room/k-1")
+        os.symlink("/scratch/x", "/room/k-1")""",
     "malformed messages": """
         import json
         shell = get_ipython()
@@ -295,6 +312,20 @@ DEADLY = {
             text = json.dumps([{"label": "forged", "value": 1}])
             data = {"exercise": "07/right", "seed": seed, "records": text}
             display({EVIDENCE.decode(): data}, raw=True)""",
+    "evidence that nobody can write": """
+        from IPython.display import display
+        import helpers.checks
+        def grading(exercise, evidence, seconds=None):
+            texts = ["[" * 500 + "]" * 500, '[{"label": %s}]' % ("9" * 4000), "[1", "3",
+                     '[{"a": ' * 40 + "1" + "}]" * 40, '["text"]', "[]", None]
+            for text in texts:
+                data = {"exercise": exercise, "seed": 1, "records": text, "log": 3}
+                display({EVIDENCE.decode(): data}, raw=True)
+            half = '[{"label": "' + chr(92) + 'ud800"}]'
+            data = {"exercise": exercise, "seed": 1, "records": half, "log": [3]}
+            display({EVIDENCE.decode(): data}, raw=True)
+        helpers.checks.grading = grading""",
+    "half a character": "text = '\ud800'\nprint(len(text))",
     "own check": """
         def check(*arguments, **settings):
             return 100.0""",
@@ -387,7 +418,7 @@ def deadly(source, settings):
         check_cell("right"),
     ]
     result = execute.run_notebook(new_notebook(cells=cells), settings)
-    size = len(json.dumps(result))
+    size = len(json.dumps(result, ensure_ascii=False, indent=1).encode())
     outputs = result["cells"][3]["outputs"]
     result["cells"] = [cell["status"] for cell in result["cells"]]
     return result | {"size": size, "outputs": json.dumps(outputs)[:3000]}

@@ -5,13 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import attacks
 import other_user
 import pytest
 
-from helpers.grading import sandbox
+from helpers.grading import execute, sandbox, warm
 
 SCRIPT = Path(attacks.__file__).resolve()
 ROOT_USER = os.getuid() == 0
@@ -76,8 +77,8 @@ def report(request, reports):
         if ROOT_USER and user == "ordinary":
             run = other_user.run_as_nobody
         done = run(command, **settings)
-        assert done.returncode == 0, done.stderr
-        reports[user] = json.loads(done.stdout)
+        reports[user] = done.stderr if done.returncode else json.loads(done.stdout)
+    assert isinstance(reports[user], dict), reports[user]
     return reports[user]
 
 
@@ -149,6 +150,12 @@ def test_what_one_cell_does_costs_no_other(report, name):
         assert "07/right" not in earned
         assert "published no evidence" in found["flags"][0]
         return
+    if name == "evidence that nobody can write":
+        assert earned["07/right"] == {"1": [{"label": "?"}]}
+        assert found["flags"] == [
+            "the evidence of 07/right has not the form that ours has"
+        ]
+        return
     assert earned["07/right"] == report["after"]["evidence"]["07/right"]
     assert found["flags"] == []
     assert found["size"] < 1_100_000
@@ -163,8 +170,41 @@ def test_a_missing_mechanism_stops_unless_it_is_allowed_by_name(monkeypatch):
     assert sandbox.allowed(sandbox.Limits(allow=("network",))).allow == ("network",)
 
 
+def test_a_kernel_that_cuts_its_line_stops_nobody():
+    with warm.private() as path:
+        settings = execute.Settings(warm_path=path)
+        with execute.Line(settings.limits, settings) as line:
+            source = attacks.SET_UP + attacks.CUT
+            assert line.run(source, 20, execute.Nothing()) == ("ran", "")
+            time.sleep(1)
+            status, why = line.run("1", 20, execute.Nothing())
+    assert status == "died" and "cut its line" in why
+
+
+LACKS = ("files", "network", "processes")
+LEFT = f"""
+subprocess.Popen(["sleep", "{attacks.MARK}"], start_new_session=True)
+print(os.path.exists("/etc/shadow"), len(socket.if_nameindex()) > 1, os.getpid() > 9)
+"""
+
+
 def test_allowing_what_is_there_gives_nothing_away():
     assert sandbox.allowed(sandbox.Limits(allow=tuple(sandbox.MECHANISMS))).allow == ()
+
+
+@pytest.mark.parametrize("lack", ["files", "network", "processes"])
+def test_without_an_allowed_mechanism_the_rest_still_holds(lack):
+    """As on a machine that lacks it: the start leaves it out."""
+    with warm.private() as path:
+        settings = execute.Settings(warm_path=path, limits=sandbox.Limits())
+        limits = sandbox.Limits(allow=(lack,))
+        with execute.Line(limits, settings) as line:
+            cell = attacks.new_code_cell(attacks.SET_UP + LEFT)
+            run = execute.Run({"cells": [cell]}, settings, limits)
+            run.all_in(line)
+    printed = run.cells[0].outputs[0]["text"].split()
+    assert printed == ["True" if name == lack else "False" for name in LACKS]
+    assert attacks.left_over() == []
 
 
 def test_missing_says_what_fails_and_what_helps(monkeypatch):
