@@ -31,6 +31,12 @@ def run_as_nobody(command, folder=None, **settings):
         shutil.rmtree(home, ignore_errors=True)
 
 
+def closed_to_others():
+    """Folders above Python that other users may not enter, the innermost first."""
+    prefixes = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
+    return [p for path in prefixes for p in path.parents if not p.stat().st_mode & 1]
+
+
 def _passable(home):
     """Shell commands that make room around Python where others may not enter."""
     steps = []

@@ -76,6 +76,10 @@ def test_fit_runs(manager):
     assert printed(manager, source) == "2"
 
 
+def test_shell_commands_run(manager):
+    assert printed(manager, "!echo hello") == "hello"
+
+
 def test_interrupt(manager):
     client = manager.kernel_client
     client.execute("import time\nprint('up', flush=True)\ntime.sleep(60)")

@@ -246,6 +246,10 @@ def _devices(inside):
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1")):
         (folder / name).symlink_to(f"/proc/self/fd{target}")
     (folder / "stderr").symlink_to("/proc/self/fd/2")
+    (folder / "pts").mkdir()  # `!command` in a cell needs a terminal of its own
+    options = "newinstance,ptmxmode=0666,mode=0600,max=16"
+    call("mount", "pts", folder / "pts", "devpts", NO_SUID | NO_EXEC, options)
+    (folder / "ptmx").symlink_to("pts/ptmx")
 
 
 def _writable(inside, limits):
