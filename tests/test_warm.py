@@ -227,6 +227,7 @@ def test_kernels_leave_nothing_behind(warm_path):
     while len(sandbox.family(pid)) > 1 and time.monotonic() < end:
         time.sleep(0.05)
     assert sandbox.family(pid) == [pid]
+    assert not list(warm_path.parent.glob("plain-*"))
     assert leftovers(warm_path)[1] == files
     assert len(os.listdir("/proc/self/fd")) == mine
     assert leftovers(warm_path)[2] - memory < 20 * 2**20

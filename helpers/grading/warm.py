@@ -319,7 +319,7 @@ class Fork:
     def __init__(self, connection):
         self.connection, self.report, self.limits = connection, None, None
         self.pid, self.reason, self.peak = None, "", 0
-        self.ready, self.place = False, None
+        self.ready, self.place, self.sockets = False, None, None
 
 
 class Server:
@@ -401,7 +401,9 @@ class Server:
         from helpers.grading import kernel
 
         fork.report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        if request["sandbox"] is not None:
+        if request["sandbox"] is None:
+            fork.sockets = request["connection"]["ip"]
+        else:
             fork.limits = sandbox.Limits(**request["sandbox"])
         request["stage"] = self._stage(fork)
         try:
@@ -497,6 +499,8 @@ class Server:
         fork.connection.close()
         if fork.place:
             shutil.rmtree(fork.place, ignore_errors=True)
+        for number in range(1, 6) if fork.sockets else ():
+            Path(f"{fork.sockets}-{number}").unlink(missing_ok=True)
 
     def _watch(self, fork):
         """Kill a sandboxed kernel whose processes take too much memory together."""
