@@ -1,5 +1,6 @@
 """Warm kernels: by name in Jupyter, the same every time, nothing left behind."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -82,7 +83,8 @@ def test_shell_commands_run(manager):
 
 def test_interrupt(manager):
     client = manager.kernel_client
-    client.execute("import time\nprint('up', flush=True)\ntime.sleep(60)")
+    source = "import time\nprint('up', flush=True)\ntime.sleep(60)"
+    client.execute(source, stop_on_error=False)  # or the next cell may be dropped
     while client.get_iopub_msg(timeout=30)["msg_type"] != "stream":
         pass
     manager.interrupt_kernel()
@@ -215,6 +217,7 @@ def test_kernels_leave_nothing_behind(warm_path):
     start(warm_path, sandbox.Limits()).close()
     time.sleep(0.5)
     pid, files, memory = leftovers(warm_path)
+    gc.collect()  # the managers of earlier tests
     mine = len(os.listdir("/proc/self/fd"))
     for number in range(12):
         kernel = start(warm_path, sandbox.Limits() if number % 3 else None)
@@ -229,7 +232,7 @@ def test_kernels_leave_nothing_behind(warm_path):
     assert sandbox.family(pid) == [pid]
     assert not list(warm_path.parent.glob("plain-*"))
     assert leftovers(warm_path)[1] == files
-    assert len(os.listdir("/proc/self/fd")) == mine
+    assert len(os.listdir("/proc/self/fd")) <= mine  # earlier clients may go only now
     assert leftovers(warm_path)[2] - memory < 20 * 2**20
 
 
@@ -256,10 +259,10 @@ def test_all_ends_when_the_owner_is_killed():
     owner.stdout.close()
     end = time.monotonic() + 30
     while time.monotonic() < end and (
-        Path(path).exists() or any(Path(f"/proc/{pid}").exists() for pid in pids)
+        Path(path).parent.exists() or any(Path(f"/proc/{pid}").exists() for pid in pids)
     ):
         time.sleep(0.1)
-    assert not Path(path).exists()
+    assert not Path(path).parent.exists()
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 

@@ -148,7 +148,8 @@ def private():
     Yields:
         Its socket, for `start_kernel(path=...)`.
     """
-    with tempfile.TemporaryDirectory(prefix="warm-", dir=folder()) as place:
+    settings = {"prefix": "warm-", "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(dir=folder(), **settings) as place:
         path = Path(place) / "warm"
         with connect(path, idle=0) as connection:
             try:
@@ -371,6 +372,8 @@ class Server:
                 return False
             self.path.with_suffix(".log").unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
+            if not self.idle:  # private: its owner may have been killed
+                shutil.rmtree(self.path.parent, ignore_errors=True)
             return True
 
     def _accept(self):
