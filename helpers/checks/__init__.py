@@ -84,12 +84,22 @@ def _verdict(key, evidence):
     return verdict
 
 
-def hint(exercise):
-    """Show the next hint for an exercise: a nudge, an idea, then almost the code."""
+def _key(exercise):
+    """The key of an exercise; where there is none, None after a sentence about it."""
+    if grading is not None:
+        print("While a class is graded, there are no hints and no solutions.")
+        return None
     try:
-        key = exercise_key(exercise)
+        return exercise_key(exercise)
     except KeyMissing as error:
         print(error)
+        return None
+
+
+def hint(exercise):
+    """Show the next hint for an exercise: a nudge, an idea, then almost the code."""
+    key = _key(exercise)
+    if key is None:
         return
     hints, record = key["hints"], load().get(key["id"], {})
     number = min(int(record.get("hints", 0)), len(hints) - 1)
@@ -101,10 +111,8 @@ def hint(exercise):
 
 def solution(exercise):
     """Show the reference answer of an exercise, where this release contains it."""
-    try:
-        key = exercise_key(exercise)
-    except KeyMissing as error:
-        print(error)
+    key = _key(exercise)
+    if key is None:
         return
     if key["solution"] is None:
         print("This release of the course comes without solutions. Ask your teacher.")

@@ -13,6 +13,7 @@ or the last record counts: the first one does, and more than one is told.
 
 import contextlib
 import json
+import os
 import re
 import signal
 import time
@@ -28,9 +29,12 @@ from helpers.grading import sandbox, warm
 EVIDENCE = "application/vnd.course.evidence+json"
 MOST_MESSAGE = 4 * 2**20  # bytes; the line is cut by more
 MOST_RECEIVED = 64 * 2**20  # bytes a cell may send, kept or not
+MOST_GROWTH = 512 * 2**20  # bytes that this process may grow while a cell runs
+LOOK = 0.25  # seconds between two looks at that
 MOST_RECORDS = 101
+MOST_DEPTH = 30
 MOST_KERNELS = 4  # for one notebook: each death costs one
-GRACE = 5.0  # seconds to react to an interrupt
+GRACE = 3.0  # seconds to react to an interrupt
 LAST_WORDS = 3.0  # seconds between the reply and the end of a cell's output
 KEPT = ("text/plain", "text/html", "text/markdown", "text/latex")
 KEPT += ("image/png", "image/jpeg", "image/svg+xml")
@@ -45,7 +49,7 @@ class Settings:
     seeds: of the evidence.
     limits: what a kernel may take.
     cell_seconds, check_seconds, seconds: time for a cell, for a check cell, in all.
-    cell_output: characters of output kept per cell.
+    cell_output, output: characters of output kept per cell, and in all.
     warm_path: socket of a `warm.private` process; by default the user's common one.
     """
 
@@ -55,6 +59,7 @@ class Settings:
     check_seconds: float = 120.0
     seconds: float = 900.0
     cell_output: int = 1_000_000
+    output: int = 20_000_000
     warm_path: object = None
 
 
@@ -79,12 +84,12 @@ def run_notebook(notebook, settings=None):
         sandbox.NotIsolated: where this machine cannot shut the kernel in.
     """
     settings = settings or Settings()
-    run = _Run(notebook, settings, sandbox.allowed(settings.limits))
+    run = Run(notebook, settings, sandbox.allowed(settings.limits))
     run.all_cells()
     return run.result()
 
 
-class _Run:
+class Run:
     """One notebook on its way through one or more kernels."""
 
     def __init__(self, notebook, settings, limits):
@@ -93,6 +98,7 @@ class _Run:
         self.state, self.reason, self.flags = "ran", "", []
         self.evidence, self.logs, self.displays = {}, {}, {}
         self.kernels, self.peak = 0, 0
+        self.output_left = settings.output
         self.cells = [
             _Cell(number, cell, settings)
             for number, cell in enumerate(notebook["cells"], start=1)
@@ -111,13 +117,13 @@ class _Run:
                 return self.out_of_time()
             self.kernels += 1
             try:
-                with _Line(self.limits, self.settings) as line:
-                    self._with(line)
+                with Line(self.limits, self.settings) as line:
+                    self.all_in(line)
                 self.peak = max(self.peak, line.kernel.peak)
             except warm.KernelFailed as error:
                 return self.note("our fault", str(error))
 
-    def _with(self, line):
+    def all_in(self, line):
         """Run what is left in one kernel, until it dies."""
         for cell in self.cells:
             if cell.deadly or (cell.status != "not run" and cell.exercise):
@@ -137,6 +143,7 @@ class _Run:
         status, why = line.run(cell.source, seconds, sink)
         if again:
             return
+        self.output_left -= sink.most - max(sink.left, 0)
         cell.seconds, cell.status = time.monotonic() - begin, status
         if why:
             where = f"cell {cell.number}" + (f" ({cell.id})" if cell.id else "")
@@ -175,7 +182,7 @@ class _Run:
 
 def _source(cell):
     source = cell.get("source", "")
-    return source if isinstance(source, str) else "".join(source)
+    return _text(source if isinstance(source, str) else "".join(source))
 
 
 class _Cell:
@@ -209,6 +216,12 @@ class GuardedSession(Session):
 
     received = 0
 
+    def feed_identities(self, msg_list, copy=True):
+        try:
+            return super().feed_identities(msg_list, copy)
+        except ValueError:  # no delimiter
+            return [], []
+
     def deserialize(self, msg_list, *arguments, **settings):
         type(self).received += sum(len(part) for part in msg_list)
         try:
@@ -222,7 +235,7 @@ class GuardedSession(Session):
         return {"msg_type": "", "parent_header": {}, "content": {}, "header": {}}
 
 
-class _Line:
+class Line:
     """A kernel and the sockets to it; a context that leaves nothing behind."""
 
     def __init__(self, limits, settings):
@@ -249,6 +262,7 @@ class _Line:
         self.context.RECONNECT_IVL = -1
         self.context.RCVHWM = 100
         self.context.LINGER = 0
+        self.context.SNDTIMEO = 2000
         self.session = type("Counting", (GuardedSession,), {})()
         self.client = BlockingKernelClient(context=self.context, session=self.session)
         self.client.load_connection_info({**info, "key": info["key"].encode()})
@@ -283,7 +297,11 @@ class _Line:
             `(status, why)`: "ran", "stopped" or "died", and what to tell about it.
         """
         type(self.session).received = 0
-        asked = self.client.execute(source, allow_stdin=False, stop_on_error=False)
+        try:
+            asked = self.client.execute(source, allow_stdin=False, stop_on_error=False)
+        except zmq.Again:
+            self.lost = "the kernel had cut its line to us: it was killed"
+            return self._end("", sink)
         if self._listen(asked, seconds, sink):
             return "ran", ""
         if not self.dead and not self.lost:
@@ -315,13 +333,14 @@ class _Line:
     def _listen(self, asked, seconds, sink):
         """Collect what a cell publishes, until it is done; False where it is not."""
         end, replied, idle = time.monotonic() + seconds, False, False
+        before = sandbox.resident(os.getpid())
         while not (replied and idle):
             left = end - time.monotonic()
             if left <= 0:
                 if replied:
                     self.lost = "the outputs broke off: one was larger than 4 MB"
                 return False
-            ready = dict(self.poller.poll(left * 1000))
+            ready = dict(self.poller.poll(min(left, LOOK) * 1000))
             if self.iopub.socket in ready:
                 idle = self._hear(asked, sink) or idle
             elif self.kernel.fileno() in ready:
@@ -330,12 +349,16 @@ class _Line:
                     return False
             if self.shell.socket in ready and self._replied(asked, sink):
                 replied, end = True, min(end, time.monotonic() + LAST_WORDS)
-            if type(self.session).received > MOST_RECEIVED:
-                self.lost = (
-                    f"it wrote more than {MOST_RECEIVED >> 20} MB: it was killed"
-                )
+            if self._flooded(before):
                 return False
         return True
+
+    def _flooded(self, before):
+        """Whether it wrote too much: what we took, or one message without an end."""
+        growth = sandbox.resident(os.getpid()) - before
+        if type(self.session).received > MOST_RECEIVED or growth > MOST_GROWTH:
+            self.lost = f"it wrote more than {MOST_RECEIVED >> 20} MB: it was killed"
+        return bool(self.lost)
 
     def _replied(self, asked, sink):
         message = self.shell.get_msg(timeout=0)
@@ -360,12 +383,22 @@ class _Line:
 # What a cell publishes
 
 
+class Nothing:
+    """Takes what a cell publishes, and keeps nothing."""
+
+    failed = False
+
+    def take(self, kind, content):
+        pass
+
+
 class _Sink:
-    """Takes the messages of one cell: outputs for its readers, evidence for the judge."""
+    """Takes what one cell publishes: outputs for readers, evidence for the judge."""
 
     def __init__(self, run, cell, keep):
         self.run, self.cell, self.keep = run, cell, keep
-        self.left, self.clear, self.failed = run.settings.cell_output, False, False
+        self.most = self.left = min(run.settings.cell_output, run.output_left)
+        self.clear, self.failed = False, False
         self.seeds = set()
 
     def take(self, kind, content):
@@ -400,7 +433,7 @@ class _Sink:
     def _stream(self, name, text):
         if name not in ("stdout", "stderr") or not isinstance(text, str):
             return
-        text = text[: max(self.left, 0)]
+        text = _text(text[: max(self.left, 0)])
         last = self.cell.outputs[-1] if self.cell.outputs and not self.clear else {}
         if last.get("name") == name and self.left > 0:
             last["text"] += text
@@ -438,8 +471,10 @@ class _Sink:
     def _error(self, content):
         lines = content.get("traceback")
         lines = lines if isinstance(lines, list) else []
-        lines = [line[:5000] for line in lines[:100] if isinstance(line, str)]
-        name, value = (str(content.get(part))[:2000] for part in ("ename", "evalue"))
+        lines = [_text(line[:5000]) for line in lines[:100] if isinstance(line, str)]
+        name, value = (
+            _text(str(content.get(part))[:2000]) for part in ("ename", "evalue")
+        )
         output = {"output_type": "error", "ename": name, "evalue": value}
         self._add({**output, "traceback": lines}, sum(map(len, lines)))
 
@@ -464,9 +499,14 @@ class _Sink:
         self.run.logs[exercise] = _log(data.get("log"))
 
 
+def _text(text):
+    """Text that can be written to any file: without halves of characters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _kept(data):
     """Only what a reader needs, as text, and its size."""
-    kept = {name: data[name] for name in KEPT if isinstance(data.get(name), str)}
+    kept = {n: _text(data[n]) for n in KEPT if isinstance(data.get(n), str)}
     return kept, sum(map(len, kept.values()))
 
 
@@ -481,7 +521,7 @@ def _records(text):
     if not isinstance(text, str):
         return None
     try:
-        records = json.loads(text)
+        records = _plain(json.loads(text))
     except (ValueError, RecursionError):
         return None
     if not isinstance(records, list) or not 0 < len(records) <= MOST_RECORDS:
@@ -489,12 +529,29 @@ def _records(text):
     return records if all(isinstance(record, dict) for record in records) else None
 
 
+def _plain(value, depth=0):
+    """The same data, if whoever gets it can write it and compute with it.
+
+    Raises:
+        ValueError: where it is nested too deep, or holds a number that is far too long.
+    """
+    if depth > MOST_DEPTH:
+        raise ValueError("nested too deep")
+    if isinstance(value, dict):
+        return {_text(name): _plain(part, depth + 1) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part, depth + 1) for part in value]
+    if isinstance(value, int) and abs(value) >= 2**64:
+        raise ValueError("a number of too many digits")
+    return _text(value) if isinstance(value, str) else value
+
+
 def _log(log):
     log = log if isinstance(log, dict) else {}
     printed, warned = log.get("printed"), log.get("warned")
+    printed = printed if isinstance(printed, str) else ""
+    warned = warned[:3] if isinstance(warned, list) else []
     return {
-        "printed": printed[:5000] if isinstance(printed, str) else "",
-        "warned": [str(text)[:300] for text in warned[:3]]
-        if isinstance(warned, list)
-        else [],
+        "printed": _text(printed[:5000]),
+        "warned": [_text(str(text)[:300]) for text in warned],
     }

@@ -57,9 +57,10 @@ def become(request, report, life):
             _kernel(request, report)
         else:
             _helper(request, report, life, _limits(request))
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            tell(report, problem=traceback.format_exc()[-3000:])
+            problem = f"{type(error).__name__}: {error}"[:1000]
+            tell(report, problem=problem, details=traceback.format_exc()[-5000:])
     finally:
         os._exit(70)
 
@@ -94,9 +95,7 @@ def _helper(request, report, life, limits):
     if "processes" in limits.allow:
         sandbox.control(36, 1)  # at least collect what loses its parent
     if "files" in limits.allow:
-        room = os.open(request["stage"], os.O_PATH | os.O_DIRECTORY)
-        if user is not None:
-            os.chown(request["stage"], user, user)
+        room = _without_walls(request, user)
     else:
         room = sandbox.build_tree(request["stage"], limits)
     tell(report, files=[room], room=True)
@@ -109,6 +108,17 @@ def _helper(request, report, life, limits):
     report.close()
     sandbox.give_up(limits, user)
     _wait(kernel, life)
+
+
+def _without_walls(request, user):
+    """Where the system lacks mounts, and that was allowed: a folder of its own."""
+    place = request["stage"]
+    if user is not None:
+        os.chown(place, user, user)
+    request["connection"]["ip"] = f"{place}/k"
+    request["cwd"] = f"{place}/work"
+    request["env"] |= {"HOME": place, "TMPDIR": place, "IPYTHONDIR": f"{place}/i"}
+    return os.open(place, os.O_PATH | os.O_DIRECTORY)
 
 
 def _wait(kernel, life):

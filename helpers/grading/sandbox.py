@@ -246,6 +246,10 @@ def _devices(inside):
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1")):
         (folder / name).symlink_to(f"/proc/self/fd{target}")
     (folder / "stderr").symlink_to("/proc/self/fd/2")
+    (folder / "pts").mkdir()  # `!command` in a cell needs a terminal of its own
+    options = "newinstance,ptmxmode=0666,mode=0600,max=16"
+    call("mount", "pts", folder / "pts", "devpts", NO_SUID | NO_EXEC, options)
+    (folder / "ptmx").symlink_to("pts/ptmx")
 
 
 def _writable(inside, limits):
@@ -253,7 +257,9 @@ def _writable(inside, limits):
     flags = NO_SUID | NO_DEVICES
     scratch = inside / SCRATCH[1:]
     scratch.mkdir()
-    options = f"size={limits.disk},nr_inodes={max(1000, limits.disk // 4096)},mode=1777"
+    options = (
+        f"size={limits.disk},nr_inodes={max(1000, limits.disk // 2**14)},mode=1777"
+    )
     call("mount", "scratch", scratch, "tmpfs", flags, options)
     for name, place in ((".tmp", "tmp"), (".shm", "dev/shm")):
         (scratch / name).mkdir()
@@ -293,6 +299,7 @@ def give_up(limits, user=None):
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
+        control(4, 1)  # its own /proc/self belongs to it again
     header, nothing = struct.pack("Ii", 0x20080522, 0), bytes(24)
     call("capset", header, nothing)
     control(38, 1)  # no new privileges: no set-user-id program helps

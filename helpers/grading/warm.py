@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -147,7 +148,8 @@ def private():
     Yields:
         Its socket, for `start_kernel(path=...)`.
     """
-    with tempfile.TemporaryDirectory(prefix="warm-", dir=folder()) as place:
+    settings = {"prefix": "warm-", "ignore_cleanup_errors": True}
+    with tempfile.TemporaryDirectory(dir=folder(), **settings) as place:
         path = Path(place) / "warm"
         with connect(path, idle=0) as connection:
             try:
@@ -317,8 +319,8 @@ class Fork:
 
     def __init__(self, connection):
         self.connection, self.report, self.limits = connection, None, None
-        self.pid, self.helper, self.reason, self.peak = None, None, "", 0
-        self.ready = False
+        self.pid, self.reason, self.peak = None, "", 0
+        self.ready, self.place, self.sockets = False, None, None
 
 
 class Server:
@@ -370,6 +372,8 @@ class Server:
                 return False
             self.path.with_suffix(".log").unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
+            if not self.idle:  # private: its owner may have been killed
+                shutil.rmtree(self.path.parent, ignore_errors=True)
             return True
 
     def _accept(self):
@@ -400,20 +404,34 @@ class Server:
         from helpers.grading import kernel
 
         fork.report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request["stage"] = self.stage
-        pid = os.fork()
+        if request["sandbox"] is None:
+            fork.sockets = request["connection"]["ip"]
+        else:
+            fork.limits = sandbox.Limits(**request["sandbox"])
+        request["stage"] = self._stage(fork)
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or no memory: others live on
+            self._tell(fork, {"problem": f"no fork: {error.strerror}"})
+            return self._forget(fork)
         if pid == 0:
             kernel.become(request, theirs, self.mine)
         theirs.close()
-        if request["sandbox"] is None:
+        if fork.limits is None:
             fork.pid = pid
         else:
-            fork.helper, fork.limits = pid, sandbox.Limits(**request["sandbox"])
             self.helpers.add(pid)
         fork.report.setblocking(False)
         self.events.register(
             fork.report, selectors.EVENT_READ, lambda: self._progress(fork)
         )
+
+    def _stage(self, fork):
+        """The folder that a mount tree will cover, or one that is really used."""
+        if fork.limits and "files" in fork.limits.allow:
+            fork.place = tempfile.mkdtemp(prefix="course-", dir="/tmp")
+            return fork.place
+        return self.stage
 
     def _progress(self, fork):
         """What a fork says about itself before learners' code runs in it."""
@@ -427,6 +445,8 @@ class Server:
             if fork.connection not in self.forks:
                 self._kill(fork, signal.SIGKILL)
         fork.ready = fork.ready or "ready" in message
+        if "details" in message:
+            print(message.pop("details"), flush=True)  # to the log
         if not data:
             self.events.unregister(fork.report)
             fork.report.close()
@@ -446,10 +466,13 @@ class Server:
     def _kill(self, fork, number):
         if fork.pid is not None and fork.pid not in self.ended:
             with contextlib.suppress(ProcessLookupError):
-                if fork.limits:
-                    os.kill(fork.pid, number)
-                else:
+                if fork.limits is None:
                     os.killpg(fork.pid, number)
+                elif number == signal.SIGKILL and "processes" in fork.limits.allow:
+                    for pid in reversed(sandbox.family(fork.pid)):
+                        os.kill(pid, number)
+                else:
+                    os.kill(fork.pid, number)
 
     def _collect(self):
         """Reap whatever has ended, and tell the owners."""
@@ -477,6 +500,10 @@ class Server:
         with contextlib.suppress(KeyError, ValueError):
             self.events.unregister(fork.connection)
         fork.connection.close()
+        if fork.place:
+            shutil.rmtree(fork.place, ignore_errors=True)
+        for number in range(1, 6) if fork.sockets else ():
+            Path(f"{fork.sockets}-{number}").unlink(missing_ok=True)
 
     def _watch(self, fork):
         """Kill a sandboxed kernel whose processes take too much memory together."""
