@@ -77,6 +77,36 @@ def load_digits(source="embedded", flat=True):
     return train, test
 
 
+def load_leaning(measured=0.6):
+    """Return leaning digits as `(x_train, y_train), (x_test, y_test)`.
+
+    x is that of `load_digits(flat=False)`. y is a dict: "digit", int64 (n,), and
+    "lean", float32 (n, 1), in degrees: 0 is upright, positive leans to the right. In
+    training only the share `measured` of the rows has a lean, always the same rows; it
+    is NaN in the others. In the test part all are known.
+    """
+    parts = load_digits(flat=False)
+    train, test = ({"digit": y, "lean": lean_of(x)} for x, y in parts)
+    gaps = np.random.default_rng(8).permutation(len(train["lean"]))
+    train["lean"][gaps[round(measured * len(gaps)) :]] = np.nan
+    return (parts[0][0], train), (parts[1][0], test)
+
+
+def lean_of(images):
+    """Return how far images (n, height, width, 1) lean: float32 (n, 1), in degrees.
+
+    It is the angle of the line through the ink that tells, row by row, where the ink
+    lies sideways (least squares, weighted by the grey level); 0 for an empty image.
+    """
+    ink = np.asarray(images, np.float64)[..., 0]
+    up, right = -np.arange(ink.shape[1])[:, np.newaxis], np.arange(ink.shape[2])
+    total = np.maximum(ink.sum((1, 2), keepdims=True), 1e-9)
+    up = up - (ink * up).sum((1, 2), keepdims=True) / total
+    right = right - (ink * right).sum((1, 2), keepdims=True) / total
+    slope = (ink * up * right).sum((1, 2)) / np.maximum((ink * up**2).sum((1, 2)), 1e-9)
+    return np.degrees(np.arctan(slope)).astype(np.float32)[:, np.newaxis]
+
+
 def read_idx(path):
     """Return the uint8 array in an IDX file (MNIST's format), gzipped or plain.
 

@@ -7,6 +7,7 @@ import warnings
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 
 class Recorder(keras.Model):
@@ -105,6 +106,99 @@ def fit_log(rows, epochs=1, most=25, **settings):
     ends = [*starts[1:], len(model.trained)]
     spans = zip(starts, ends, strict=False)
     return [[b.tolist() for b in model.trained[i:j]] for i, j in spans], text
+
+
+HOOKS = tuple(
+    f"{part}_{end}"
+    for part in ("train", "epoch", "train_batch", "test", "test_batch")
+    for end in ("begin", "end")
+)
+
+
+class HookLog(keras.callbacks.Callback):
+    """Notes every hook that `fit` calls: list `calls` of `(hook, number or None)`."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+        for hook in HOOKS:
+            setattr(self, f"on_{hook}", self._noting(hook))
+
+    def _noting(self, hook):
+        def note(*arguments, logs=None):  # (logs), (number, logs) or (number, logs=...)
+            number = arguments[0] if isinstance(arguments[0], int) else None
+            self.calls.append((hook, number))
+
+        return note
+
+
+def hook_calls(epochs=2, batches=2, test_batches=1, callbacks=()):
+    """The hooks that a real `fit` with validation calls, in their order.
+
+    Args:
+        epochs, batches, test_batches: ints, how much is trained and validated.
+        callbacks: list of callbacks that take part, too.
+
+    Returns:
+        List of `(hook, number)`: a name such as "epoch_end", and the number of the
+        epoch or batch, None where there is none.
+    """
+    model, log = stand_in(), HookLog()
+    train, test = (
+        tf.data.Dataset.from_tensors((np.ones((1, 1)), np.zeros((1, 1)))).repeat(count)
+        for count in (batches, test_batches)
+    )
+    run = {"validation_data": test, "callbacks": [log, *callbacks], "verbose": 0}
+    model.fit(train, epochs=epochs, shuffle=False, **run)
+    return log.calls
+
+
+def stand_in(learning_rate=0.1):
+    """A compiled model with a single weight, for callbacks that need some model."""
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(keras.optimizers.SGD(learning_rate), "mse", run_eagerly=True)
+    return model
+
+
+def drive(callbacks, logs, learning_rate=0.1, model=None):
+    """Hand callbacks made-up epochs, as `fit` would; nothing is trained.
+
+    At the end of epoch k the weight of the model is k, so it tells afterwards which
+    epoch's weights were kept.
+
+    Args:
+        callbacks: a callback, or a list of them.
+        logs: list of dicts, what each epoch reports.
+        learning_rate: float, at the beginning.
+        model: a `stand_in()` that is used again, by default a new one.
+
+    Returns:
+        A dict: `epochs`, how many ran until a callback stopped the training;
+        `weights`, the epoch (from 0) whose weights the model has at the end;
+        `learning_rates`, the one that each epoch used; `logs`, what the callbacks
+        made of the logs.
+    """
+    model, rates, left = model or stand_in(learning_rate), [], []
+    own = list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+    last = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda _, logs: left.append(logs)
+    )
+    settings = {"model": model, "epochs": len(logs), "steps": 1, "verbose": 0}
+    hooks = keras.callbacks.CallbackList([*own, last], **settings)
+    model.stop_training = False
+    hooks.on_train_begin()
+    for epoch, values in enumerate(logs):
+        hooks.on_epoch_begin(epoch)
+        rates.append(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
+        model.set_weights([np.array([[float(epoch)]])])
+        hooks.on_epoch_end(epoch, dict(values))
+        if model.stop_training:
+            break
+    hooks.on_train_end(left[-1])
+    kept = int(model.get_weights()[0].item())
+    found = {"epochs": len(left), "weights": kept, "learning_rates": rates}
+    return {**found, "logs": left}
 
 
 def measure(loss, y_true, y_pred, weights=None, batch_size=32, **settings):

@@ -103,6 +103,23 @@ def test_an_error_costs_its_promise_and_names_the_line():
     assert first["error"]["line"] == "return y / undefined_name"
 
 
+def test_an_error_of_tensorflow_tells_its_reason_only():
+    tf = pytest.importorskip("tensorflow")
+
+    def evidence(answer, rng):
+        yield "gather", lambda: next(iter(answer(lambda x: tf.gather([1, 2], x))))
+        yield "fill", lambda: next(iter(answer(lambda x: tf.reshape(x, [3, 5]))))
+        yield "eagerly", lambda: tf.constant([1, 2]) + tf.constant([1, 2, 3])
+
+    rows = tf.data.Dataset.range(7).batch(7)
+    records = run(evidence, 1, {"answer": lambda way: rows.map(way).prefetch(1)})
+    gather, fill, eagerly = (record["error"]["message"] for record in records)
+    assert gather.startswith("indices[2] = 2 is not in [0, 2)")
+    assert fill.startswith("Input to reshape is a tensor with 7 values")
+    assert eagerly == "Incompatible shapes: [2] vs. [3] [Op:AddV2]"
+    assert not any(word in gather + fill + eagerly for word in ("node", "Iterator"))
+
+
 def endless(x):
     while True:
         try:

@@ -163,6 +163,23 @@ def test_an_error_alone_is_no_proof_if_more_is_wrong():
     assert beliefs(key, [same, [1.0, 2.0], "no", 4]) == ([], True)
 
 
+def test_a_stop_is_told_by_more_of_its_message_than_an_error_that_costs_a_promise():
+    begin = "an error that begins in the same way as many others do"
+    key = make_key(REFERENCE, [("it", dict.fromkeys("0123", error("E", begin + "!")))])
+    for end, names in (("!", ["it"]), ("?", [])):
+        found = judge(key, {"1": [error("E", begin + end)]})
+        assert [mistake["belief"] for mistake in found.diagnosis] == names
+
+
+def test_not_to_reach_a_promise_is_no_symptom_by_itself():
+    missing = error("not reached")
+    key = make_key(REFERENCE, [("ends early", {"2": missing, "3": missing})])
+    assert beliefs(key, [1.0, [1.0, 2.0]]) == ([], True)
+    shown = {"1": record("two", [0.0, 0.0]), "2": missing, "3": missing}
+    key = make_key(REFERENCE, [("ends early", shown)])
+    assert beliefs(key, [1.0, [0.0, 0.0]]) == (["ends early"], False)
+
+
 def test_the_larger_set_of_symptoms_wins():
     both = ("both", {"0": record("one", 0.5), "2": record("three", "no")})
     key = make_key(REFERENCE, [HALF, both])

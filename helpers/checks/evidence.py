@@ -19,6 +19,14 @@ from helpers.checks.quiet import quiet
 
 MOST_NUMBERS = 100_000
 MOST_PROMISES = 100
+# What TensorFlow writes around the reason of an error: where in its graph it arose
+NOISE = (
+    r"\{\{function_node \S*\}\} ?"
+    r"|Error in user-defined function passed to \S+ transformation"
+    r" with iterator: \S+: "
+    r"|\[\[\{\{node [^]]*\]\]"
+    r"|\[Op:IteratorGetNext\]| name: $"
+)
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,8 @@ def _message(error):
         text = str(error)
     except Exception:  # an exception class of the learner's that cannot be printed
         text = ""
-    paragraphs = re.sub(r"\x1b\[[0-9;]*m", "", text).strip().split("\n\n")
+    text = re.sub(r"\x1b\[[0-9;]*m|" + NOISE, "", text)
+    paragraphs = text.strip().split("\n\n")
     if paragraphs[0].startswith("Exception encountered when calling"):
         paragraphs = paragraphs[1:] or paragraphs  # Keras says the reason below
     if paragraphs[0].startswith("in user code"):

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 STUB = "raise NotImplementedError()"
+COMPARED = 40  # characters of an error message, of one that stopped everything: more
+COMPARED_STOP = 100
+NOT_REACHED = {"type": "not reached", "message": ""}
 
 
 @dataclass
@@ -164,9 +167,10 @@ def _same_error(first, second):
     return one["type"] == two["type"] and _plain(one) == _plain(two)
 
 
-def _plain(error):
-    """An error message without what changes from run to run: numbers and names."""
-    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", "#", error["message"])[:40]
+def _plain(error, length=COMPARED):
+    """The begin of an error message, without numbers: they change from run to run."""
+    text = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", "#", error["message"])
+    return text[:length]
 
 
 def difference(expected, yours, tolerance):
@@ -328,18 +332,31 @@ def _get(records, index):
         return records[index]
     if records and "label" not in records[-1]:
         return records[-1]
-    return {"error": {"type": "not reached", "message": ""}}
+    return {"error": NOT_REACHED}
 
 
 def _shown_symptoms(key, mistake, evidence):
-    """The mistake's symptoms `(seed, promise)`, or an empty set if one is missing."""
-    symptoms = set()
+    """The mistake's symptoms `(seed, promise)`, or an empty set if one is missing.
+
+    That promises were not reached is no symptom by itself: any error stops them.
+    """
+    symptoms, said = set(), False
     for seed, records in evidence.items():
         for index, symptom in mistake["seeds"][seed].items():
-            if record_difference(symptom, _get(records, int(index)), key):
+            if not _is_symptom(symptom, _get(records, int(index)), key):
                 return set()
             symptoms.add((seed, int(index)))
-    return symptoms
+            said |= symptom.get("error") != NOT_REACHED
+    return symptoms if said else set()
+
+
+def _is_symptom(symptom, record, key):
+    if record_difference(symptom, record, key):
+        return False
+    if "label" in record:
+        return True
+    stops = symptom["error"], record["error"]  # of all promises that were not reached
+    return len({_plain(stop, COMPARED_STOP) for stop in stops}) == 1
 
 
 def _telling(key, mistake, symptoms):

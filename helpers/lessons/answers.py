@@ -1,11 +1,14 @@
 """Run a lesson's exercises without Jupyter: stub, reference and known mistakes."""
 
 import ast
+import contextlib
+import io
 import linecache
 
 from nbformat.v4 import new_code_cell
 from nbgrader.preprocessors import ClearSolutions
 
+from helpers import runtime
 from helpers.checks.evidence import run
 from helpers.lessons.script import LessonError
 
@@ -23,8 +26,10 @@ def execute(source, name, namespace):
 
 def base_namespace(lesson):
     """What the lesson's set-up cell defines: all that an exercise may rest on."""
+    runtime.split_cpu()  # lesson 09 needs two CPUs, whatever runs before it
     setup = next(cell for cell in lesson.cells if cell.role == "example")
-    return execute(setup.source, f"{lesson.name} set-up", {"__name__": "lesson"})
+    with contextlib.redirect_stdout(io.StringIO()):
+        return execute(setup.source, f"{lesson.name} set-up", {"__name__": "lesson"})
 
 
 def stub(source):

@@ -5,8 +5,8 @@
 # you nine times as much as one that comes too early, and no built-in loss says so.
 # You write your own, it runs, the curves fall, the values look right. Then you pass
 # `sample_weight`, or change the batch size, or save the model, and they are not.
-# Here you learn to write some that stay right. Each part shows what quietly goes wrong,
-# then you write the sound version.
+# Here you write some that stay right. Each part shows what quietly goes wrong, then you
+# write the sound version.
 #
 # Eight exercises (31 points) and a question (2 points), about three and a half hours.
 # After the exercise on confidence is a good place for a break.
@@ -178,11 +178,12 @@ print(f"built-in: {built_in:.2f}")
 #
 # "Be on time in 90 % of all cases" is a loss, too. Write `quantile_loss(q)`: it
 # returns a loss function `fn(y_true, y_pred)` for arrays `(n, d)`. With
-# `error = y_true - y_pred`, a number costs `q * error` where the prediction is too low,
-# and `(1 - q) * (-error)` where it is too high. The loss of a row is the mean over its
-# `d` numbers: `fn` returns `(n,)`. It works inside `fit`, and several of these
-# losses may be in use at once. For `q = 0.9`, `[[3.0, 1.0]]` predicted as
-# `[[1.0, 2.0]]` costs `(0.9 * 2 + 0.1 * 1) / 2`, that is `[0.95]`. 15 minutes.
+# `error = y_true - y_pred` (the picture: the other way round), a number costs
+# `q * error` where the prediction is too low, and `(1 - q) * (-error)` where it is too
+# high. The loss of a row is the mean over its `d` numbers: `fn` returns `(n,)`. It
+# works inside `fit`, and several of these losses may be in use at once. For `q = 0.9`,
+# `[[3.0, 1.0]]` predicted as `[[1.0, 2.0]]` costs `(0.9 * 2 + 0.1 * 1) / 2`, `[0.95]`.
+# 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -460,8 +461,9 @@ for loss in (NoSuper(9.0), DoubleUnderscore()):
 
 # %% [markdown]
 # The **reduction** says how the values of the rows become one number. First column:
-# errors of 1 and 4 with weights 1 and 3. The default divides by the number of **rows**,
-# (1 + 12) / 2, not by the sum of the weights as `mean_with_sample_weight` does.
+# squared errors of 1 and 4 with weights 1 and 3. The default divides by the number of
+# **rows**, (1 + 12) / 2, not by the sum of the weights as `mean_with_sample_weight`
+# does.
 #
 # The other columns show training: the logged loss, and the step of one update with a
 # tiny learning rate, for 8 rows in the batch.
@@ -1021,6 +1023,7 @@ def evidence(WeightedBCE, rng):
     pos_weight = float(rng.uniform(2, 6))
     labels = rng.integers(0, 2, (n, k)).astype("float32")
     labels[0, :2], labels[1, :2] = (0, 1), (1, 0)  # both kinds, in one row
+    labels[2] = 0
     y = ops.convert_to_tensor(labels)
     z = ops.convert_to_tensor(rng.normal(size=(n, k)).astype("float32"))
     p = ops.sigmoid(1.5 * z)
@@ -1115,6 +1118,27 @@ class WeightedBCE(keras.losses.Loss):
             log_yes, log_no = -ops.softplus(-y_pred), -ops.softplus(y_pred)
         else:
             log_yes, log_no = ops.log(y_pred), ops.log(1 - y_pred)
+        yes, no = self.pos_weight * y_true * log_yes, (1 - y_true) * log_no
+        return -ops.mean(yes + no, axis=-1)
+
+
+# %% mistake: the smaller the distance to 1, the better
+"""You clip, but your upper end does nothing: in float32 `1 - 1e-15` *is* 1, so
+`log(1 - p)` is still minus infinity where p is 1. `1 - 1e-7` is about the nearest
+number below 1 that float32 has."""
+
+
+class WeightedBCE(keras.losses.Loss):
+    def __init__(self, pos_weight, from_logits=False, **kwargs):
+        super().__init__(**kwargs)
+        self.pos_weight, self.from_logits = pos_weight, from_logits
+
+    def call(self, y_true, y_pred):
+        if self.from_logits:
+            log_yes, log_no = -ops.softplus(-y_pred), -ops.softplus(y_pred)
+        else:
+            p = ops.clip(y_pred, 1e-15, 1 - 1e-15)
+            log_yes, log_no = ops.log(p), ops.log(1 - p)
         yes, no = self.pos_weight * y_true * log_yes, (1 - y_true) * log_no
         return -ops.mean(yes + no, axis=-1)
 
@@ -1349,8 +1373,10 @@ def evidence(ConfidentCE, rng):
     def changed():
         loss = ConfidentCE(beta)
         graph = tf.function(lambda *both: loss(*both), autograph=False)
+        tf.config.run_functions_eagerly(False)  # as it is, unless somebody said so
         before = graph(y, z)
         loss.set_beta(later)
+        tf.config.run_functions_eagerly(False)
         return [before, graph(y, z)]
 
     def two():
@@ -1576,8 +1602,10 @@ for metric in (NoWeights(name="on_time"), Both(name="on_time")):
     print(f"{type(metric).__name__:16}", what)
 
 # %% [markdown]
-# `add_weight` has no default start, and its first argument is the shape. `update_state`
-# needs the parameter `sample_weight` even if no weights are ever passed.
+# `add_weight` has no default start, and its first argument is the shape. It gives you a
+# variable, which computes like a tensor; only in a list, as for `ops.stack`, write
+# `.value` behind each. `update_state` needs the parameter `sample_weight` even if no
+# weights are ever passed.
 #
 # The quiet slips are worse. Three epochs, two batches each, nothing to learn: `OnTime`
 # logs the same share, 3 of 4, every time. `InPython` adds up in a Python attribute.
@@ -1617,7 +1645,8 @@ for kind in (OnTime, InPython, OneMore):
 #
 # May a metric be a function? If it returns one value per row, as a loss does: Keras
 # takes the exact mean over all rows. If it returns one number per batch, you get the
-# mean of these numbers. For F1 that is wrong in two ways.
+# mean of these numbers. For F1 the cell shows three troubles: that mean depends on the
+# batches, flat labels give nonsense, and with weights it stops.
 
 
 # %%
@@ -1649,6 +1678,13 @@ print("as a weighted metric:", stops.split(":")[0])
 #
 # **Try it.** Change the two 6s to 30. Which line moves, which one ends where it was?
 # Predict first.
+#
+# <details><summary>What you get</summary>
+#
+# The mean of the batches: it ends at 0.68 instead of 0.57, as large batches seldom lack
+# a class. It is still wrong. The line from counts ends at 0.74, as before.
+#
+# </details>
 
 # %%
 # rows: C16, C21
@@ -1732,7 +1768,7 @@ print("tf.argmax, no axis: ", outcome(lambda: hits(tf.argmax(scores))).split(":"
 # `(num_classes,)` of floats.
 #
 # - Labels are whole numbers, `(b,)` or `(b, 1)`, of an integer type or float32; scores
-#   are `(b, num_classes)`.
+#   are `(b, num_classes)`, any numbers, not only probabilities.
 # - With `sample_weight` `(b,)`, a hit counts its weight instead of 1.
 # - It counts over batches until `reset_state()`, also where `update_state` runs in a
 #   `tf.function`, as in `fit`, and two metrics do not disturb each other.
@@ -1795,7 +1831,8 @@ def evidence(PerClassTP, rng):
     right = rng.random(n) < rng.uniform(0.5, 0.9, k)[y]
     right[[np.flatnonzero(y == c)[0] for c in range(k)]] = True  # every class has one
     best = np.where(right, y, (y + rng.integers(1, k, n)) % k)
-    p = rng.uniform(0, 0.5, (n, k)).astype("float32") + np.eye(k, dtype="float32")[best]
+    p = rng.uniform(0, 0.5, (n, k)) + 0.55 * np.eye(k)[best]
+    p = (p + 3 * rng.normal(size=(n, 1))).astype("float32")  # scores of any size
     weights = rng.uniform(0.5, 3, n).astype("float32")
     cuts = np.sort(rng.choice(np.arange(2, n - 2), 2, replace=False))
 
@@ -2082,6 +2119,29 @@ class PerClassTP(keras.metrics.Metric):
         return self.hits
 
 
+# %% mistake: a score above 0.5 is a prediction
+"""You count a score above 0.5 as the answer. Scores of several classes need not be
+probabilities: all may lie below, or several above. The answer of a row is its highest
+score, `ops.argmax(y_pred, axis=-1)`."""
+
+
+class PerClassTP(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        self.hits = self.add_weight(name="hits", shape=(self.k,), initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        table = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), self.k)
+        hit = table * ops.cast(y_pred > 0.5, "float32")
+        if sample_weight is not None:
+            hit = hit * ops.reshape(sample_weight, (-1, 1))
+        self.hits.assign_add(ops.sum(hit, axis=0))
+
+    def result(self):
+        return self.hits
+
+
 # %% mistake: every row of a class is a hit
 """You count the rows of each class, whatever the model answered. A hit also needs the
 highest score at the label."""
@@ -2150,7 +2210,7 @@ print("Precision, both in one column:", logs["precision"])
 # - A class that is neither label nor prediction is left out of the mean. One that is
 #   predicted but never a label counts, with 0.
 # - Before the first row, the result is 0.
-# - Weights count in all three counts.
+# - Weights, however small, count in all three counts.
 #
 # Labels 0, 1, 1, predicted as 0, 1, 2, have F1s of 1, 2/3 and 0; the result is 0.556.
 # 20 minutes.
@@ -2217,8 +2277,9 @@ def evidence(MacroF1, rng):
     right = rng.random(n) < rng.uniform(0.4, 0.9, k)[y]
     right[:k] = True
     best = np.where(right, y, (y + rng.integers(1, k, n)) % k)
-    p = rng.uniform(0, 0.5, (n, k)).astype("float32") + np.eye(k, dtype="float32")[best]
-    weights = rng.uniform(0.5, 3, n).astype("float32")
+    p = rng.uniform(0, 0.5, (n, k)) + 0.55 * np.eye(k)[best]
+    p = (p + 3 * rng.normal(size=(n, 1))).astype("float32")  # scores of any size
+    weights = rng.uniform(0.02, 0.2, n).astype("float32")
 
     def value(size, labels=y, scores=p, w=None, classes=k, metric=None, n=n):
         metric = metric or MacroF1(classes)
@@ -2236,6 +2297,12 @@ def evidence(MacroF1, rng):
         emptied = ops.convert_to_numpy(metric.result())
         metric.update_state(y[: n // 2], p[: n // 2])
         return [before, emptied, ops.convert_to_numpy(metric.result())]
+
+    def two():
+        first, second = MacroF1(k), MacroF1(k)
+        first.update_state(y[: n // 3], p[: n // 3])
+        second.update_state(y[n // 3 :], p[n // 3 :])
+        return [ops.convert_to_numpy(metric.result()) for metric in (first, second)]
 
     def compiled():
         metric = MacroF1(k)
@@ -2257,7 +2324,7 @@ def evidence(MacroF1, rng):
     yield "labels (b, 1) as float32", lambda: value(uneven, column), given
     yield "labels as int32", lambda: value(n, y.astype("int32")), given
     yield "rows count by weight", lambda: value(uneven, w=weights), given
-    wide = np.pad(p, [(0, 0), (0, 2)])
+    wide = np.pad(p, [(0, 0), (0, 2)], constant_values=-99)
     more = {"scores": wide, "classes": k + 2}
     yield "two more classes that never occur", lambda: value(n, **more), given
     never = p - 5 * np.eye(k, dtype="float32")[0]
@@ -2266,6 +2333,7 @@ def evidence(MacroF1, rng):
     rest = {"labels": y[y > 0], "scores": alarms[y > 0], "n": int((y > 0).sum())}
     yield "a class that is predicted, never a label", lambda: value(n, **rest), given
     yield "before, after reset_state, and later", again, given
+    yield "two metrics, other rows each", two, given
     yield "update_state in a tf.function, as in fit", compiled, given
 
 
@@ -2378,6 +2446,62 @@ class MacroF1(keras.metrics.Metric):
         f1 = ops.divide_no_nan(2 * self.hits, self.labelled + self.predicted)
         occurs = ops.cast(self.labelled > 0, "float32")
         return ops.divide_no_nan(ops.sum(f1), ops.sum(occurs))
+
+
+# %% mistake: a class counts if it was hit
+"""You divide by the number of classes with hits. A class that is never hit has an F1 of
+0, and it must pull the mean down. Count the classes whose labels plus predictions are
+more than 0."""
+
+
+class MacroF1(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        vector = {"shape": (num_classes,), "initializer": "zeros"}
+        self.hits = self.add_weight(name="hits", **vector)
+        self.total = self.add_weight(name="total", **vector)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        truth = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), self.k)
+        guess = ops.one_hot(ops.argmax(y_pred, axis=-1), self.k)
+        w = ops.ones_like(truth[:, :1])
+        w = w if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
+        self.hits.assign_add(ops.sum(w * truth * guess, axis=0))
+        self.total.assign_add(ops.sum(w * (truth + guess), axis=0))
+
+    def result(self):
+        f1 = ops.divide_no_nan(2 * self.hits, self.total)
+        occurs = ops.cast(f1 > 0, "float32")
+        return ops.divide_no_nan(ops.sum(f1), ops.sum(occurs))
+
+
+# %% mistake: counts are at least 1
+"""You divide by a count of at least 1, so that it is never 0. But weighted counts may
+lie between 0 and 1, and those come out too low, or are left out. Use
+`ops.divide_no_nan`, and count classes with `total > 0`."""
+
+
+class MacroF1(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        vector = {"shape": (num_classes,), "initializer": "zeros"}
+        self.hits = self.add_weight(name="hits", **vector)
+        self.total = self.add_weight(name="total", **vector)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        truth = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), self.k)
+        guess = ops.one_hot(ops.argmax(y_pred, axis=-1), self.k)
+        w = ops.ones_like(truth[:, :1])
+        w = w if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
+        self.hits.assign_add(ops.sum(w * truth * guess, axis=0))
+        self.total.assign_add(ops.sum(w * (truth + guess), axis=0))
+
+    def result(self):
+        f1 = 2 * self.hits / ops.maximum(self.total, 1.0)
+        occurs = ops.cast(self.total > 0, "float32")
+        return ops.sum(f1) / ops.maximum(ops.sum(occurs), 1.0)
 
 
 # %% mistake: 0 divided by 0 is 0
@@ -2715,7 +2839,7 @@ class SparsityLayer(keras.layers.Layer):
 
 # %% check: SparsityLayer, 4 points
 def evidence(SparsityLayer, rng):
-    n, d, size = int(rng.integers(7, 10)), int(rng.integers(2, 5)), 5
+    n, d, size = int(rng.integers(7, 10)), int(rng.integers(3, 6)), 5
     rate, other = float(rng.uniform(0.2, 0.5)), float(rng.uniform(0.6, 0.9))
     x = rng.normal(size=(n, d)).astype("float32") * np.arange(1, n + 1)[:, None]
     x = x.astype("float32")
@@ -2732,7 +2856,7 @@ def evidence(SparsityLayer, rng):
         with tf.GradientTape() as tape:
             tape.watch(rows)
             layer(rows)
-            total = layer.losses[0]
+            total = sum((ops.sum(loss) for loss in layer.losses), tf.constant(0.0))
         return tape.gradient(total, rows)
 
     def logs():
@@ -2752,7 +2876,7 @@ def evidence(SparsityLayer, rng):
         layers = [SparsityLayer(rate), keras.layers.Rescaling(2), SparsityLayer(other)]
         model = keras.Sequential([keras.Input((d,)), *layers])
         model(x)
-        return float(sum(model.losses))
+        return float(sum(ops.sum(loss) for loss in model.losses))
 
     def compiled():
         layer = SparsityLayer(rate)

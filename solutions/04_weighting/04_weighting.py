@@ -121,11 +121,13 @@ plots.ways_to_divide(sums, reported, "Keras divides by the number of rows")
 # divided by the number of rows, whatever the weights are. Double all weights, and the
 # loss doubles.
 #
-# The `reduction` of a loss object decides. There are four:
+# The `reduction` of a loss object decides. Four matter (`"mean"` and `None` are other
+# names of the default and of `"none"`):
 
 # %%
 # rows: W1, W5
-for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight"):
+names = ("sum_over_batch_size", "sum", "mean_with_sample_weight")
+for reduction in names:
     value = measure(w, reduction)["loss"]
     print(
         f"{reduction:24} {value:6.3f}   all zero: {measure(0 * w, reduction)['loss']}"
@@ -133,14 +135,15 @@ for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight"):
 per_row = keras.losses.MeanSquaredError(reduction="none")(truth[:, None], guess, w)
 print("none                    ", keras.ops.convert_to_numpy(per_row))
 for size in (4, 2, 1):
-    value = measure(w, "mean_with_sample_weight", size)["loss"]
-    print(f"mean_with_sample_weight in batches of {size}: {value:.3f}")
+    found = [measure(w, name, size)["loss"] for name in names]
+    print(f"the first three, batches of {size}:", *(f"{value:6.3f}" for value in found))
 
 # %% [markdown]
 # `mean_with_sample_weight` is the weighted mean, and it is 0 where all weights are. But
-# look at the last lines: each **batch** has its own mean, so the logged number depends
-# on the batch size. So does `sum`: smaller batches have smaller sums. The default does
-# not depend on it. `none` keeps a number per row, already multiplied.
+# look at the last lines: each **batch** has its own mean, so the logged number (on the
+# right) depends on the batch size. So does `sum`, in the middle: smaller batches have
+# smaller sums. The default, on the left, does not depend on it. `none` keeps a number
+# per row, already multiplied.
 #
 # Habit: before you compare two weighted losses, ask what each was divided by.
 #
@@ -215,29 +218,37 @@ def evidence(weighted_loss, rng):
     w[rng.integers(n)] = 0.0
     mask = np.concatenate([[0.0, 1.0], rng.integers(0, 2, n - 2)])
     given = {"e": e, "w": w}
+    default, mean = "sum_over_batch_size", "mean_with_sample_weight"
 
     def after():
-        weighted_loss(e, w, "sum_over_batch_size")
-        weighted_loss(e, w, "none")
+        for reduction in (default, "none", "sum", mean):
+            weighted_loss(e, w, reduction)
         return [e, w]
 
     def value(w, reduction):
         return lambda: weighted_loss(e.copy(), w, reduction)
 
-    yield "the default", value(w.copy(), "sum_over_batch_size"), given
+    def values(w, *reductions):
+        return lambda: [value(w, reduction)() for reduction in reductions]
+
+    yield "the default", value(w.copy(), default), given
     yield "sum", value(w.copy(), "sum"), given
-    yield "the weighted mean", value(w.copy(), "mean_with_sample_weight"), given
+    yield "the weighted mean", value(w.copy(), mean), given
     yield "none: a number per row", value(w.copy(), "none"), given
     masked = {"e": e, "w": mask}
-    yield "the default with a 0/1 mask", value(mask, "sum_over_batch_size"), masked
-    yield "the sum without weights", value(None, "sum"), {"e": e, "w": None}
-    yield "a mean without weights", value(None, "mean_with_sample_weight"), {"e": e}
+    yield "the default with a 0/1 mask", value(mask, default), masked
+    without = {"e": e, "w": None}
+    yield "without weights: default, sum", values(None, default, "sum"), without
+    label = "without weights: the weighted mean, and none"
+    yield label, values(None, mean, "none"), without
     light = w / (2 * w.sum())
     label = "the weighted mean of weights that sum to less than 1"
-    yield label, value(light, "mean_with_sample_weight"), {"e": e, "w": light}
+    yield label, value(light, mean), {"e": e, "w": light}
     zeros = np.zeros(n)
-    yield "all weights 0", value(zeros, "mean_with_sample_weight"), {"w": zeros}
-    yield "e and w after two calls", after, given
+    yield "all weights 0: the weighted mean", value(zeros, mean), {"w": zeros}
+    label = "all weights 0: default, sum and none"
+    yield label, values(zeros, default, "sum", "none"), {"e": e, "w": zeros}
+    yield "e and w after four calls", after, given
 
 
 check("04/weighted_loss", evidence)
@@ -369,7 +380,9 @@ def weighted_loss(e, w, reduction):
 #
 # Which weights are fair? A common answer: every class gets the same **total** weight,
 # and an average row the weight 1. Class c then weighs n / (k · count of c), for k
-# classes in n rows; scikit-learn calls it "balanced".
+# classes in n rows; scikit-learn calls it "balanced". What balances is the *ratio*:
+# where one class has 10 rows and the other 20, weights of 1 and 0.5 give equal totals,
+# too.
 
 # %%
 # rows: W4
@@ -377,7 +390,8 @@ labels = np.array([0] * 90 + [1] * 10)
 count = np.bincount(labels)
 balanced = len(labels) / (2 * count)
 print("balanced:", balanced.round(3), "mean weight of a row:", balanced[labels].mean())
-print("10 rows of weight 1 total", 10 * 1.0, "and 20 rows of weight 0.5", 20 * 0.5)
+print("total weight of each class:", (count * balanced).round(3))
+print("10 rows that weigh 1 total", 10 * 1.0, "and 20 that weigh 0.5", 20 * 0.5)
 weights = {"rows": np.ones(100), "balanced": balanced[labels]}
 weights["upside down"] = count[labels] * 100 / (count**2).sum()
 plots.class_totals(labels, weights, "Total weight of each class")
@@ -765,14 +779,15 @@ def to_sample_weight(y, class_weight, base=None):
 def evidence(to_sample_weight, rng):
     n, k = int(rng.integers(9, 14)), 4
     low, high = float(rng.uniform(0.2, 0.8)), float(rng.uniform(2, 5))
-    rare = int(rng.integers(1, 4))
-    class_weight = {0: low, rare: high, 9: 7.0}
+    rare, unlisted, nothing = (int(c) for c in rng.permutation([1, 2, 3]))
+    class_weight = {0: low, rare: high, nothing: 0.0, 9: 7.0}
     y = rng.permutation(np.concatenate([np.arange(k), rng.integers(0, k, n - k)]))
     several = rng.integers(0, 2, (n, k))
-    several[:4] = 0
+    several[:5] = 0
     several[0, [0, rare]] = 1  # two listed classes; none; one that is not listed
-    several[2, rare % 3 + 1] = 1
-    several[3, [0, rare % 3 + 1]] = 1  # a listed one below 1 and one not listed
+    several[2, unlisted] = 1
+    several[3, [0, unlisted]] = 1  # a listed one below 1 and one not listed
+    several[4, nothing] = 1
     base = rng.uniform(0.5, 3, n).astype("float32")
     given = {"class_weight": class_weight, "y": y}
 
@@ -781,8 +796,9 @@ def evidence(to_sample_weight, rng):
 
     def after():
         table, rows = dict(class_weight), base.copy()
-        to_sample_weight(y, table, rows)
-        return [rows, [table.get(c, -1) for c in range(10)], y]
+        for labels in (y, several):
+            to_sample_weight(labels, table, rows)
+        return [rows, [table.get(c, -1) for c in range(10)], y, several]
 
     yield "class numbers (n,)", weights(y), given
     yield "whole floats (n, 1)", weights(y[:, None].astype("float32")), given
@@ -792,9 +808,14 @@ def evidence(to_sample_weight, rng):
     yield "combined with row weights", weights(y, base.copy()), {**given, "base": base}
     both = {**table, "base": base}
     yield "several classes and row weights", weights(several, base.copy()), both
-    pair = weights(y), weights(y, base.copy())
-    label = "the dtype without and with base"
-    yield label, lambda: [np.asarray(w()).dtype.name for w in pair], given
+    column = (np.arange(n) % 2)[:, None]
+    bits = {"class_weight": class_weight, "y": column, "base": base}
+    yield "labels (n, 1) of 0 and 1, row weights", weights(column, base.copy()), bits
+    yield "a single row with two classes", weights(several[:1]), {"y": several[:1]}
+    bases = {"no": None, "a float32": base, "a float64": base.astype("float64")}
+    for kind, rows in bases.items():
+        label = f"the dtype with {kind} base"
+        yield label, lambda: np.asarray(weights(y, rows)()).dtype.name, given
     yield "the arguments afterwards", after, given
 
 
@@ -826,7 +847,7 @@ def to_sample_weight(y, class_weight, base=None):
     rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
     of = [[class_weight.get(int(c), 1.0) for c in row] or [1.0] for row in rows]
     weights = np.array([max(row) for row in of], "float32")
-    return weights if base is None else weights + base
+    return np.float32(weights if base is None else weights + base)
 
 
 # %% mistake: the keys may be looked up as text
@@ -841,7 +862,7 @@ def to_sample_weight(y, class_weight, base=None):
     rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
     of = [[class_weight.get(str(int(c)), 1.0) for c in r] or [1.0] for r in rows]
     weights = np.array([max(row) for row in of], "float32")
-    return weights if base is None else weights * base
+    return np.float32(weights if base is None else weights * base)
 
 
 # %% mistake: a class that is not listed does not count
@@ -855,7 +876,7 @@ def to_sample_weight(y, class_weight, base=None):
     rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
     of = [[class_weight.get(int(c), 0.0) for c in row] or [1.0] for row in rows]
     weights = np.array([max(row) for row in of], "float32")
-    return weights if base is None else weights * base
+    return np.float32(weights if base is None else weights * base)
 
 
 # %% mistake: argmax finds the class of any row
@@ -868,7 +889,7 @@ def to_sample_weight(y, class_weight, base=None):
     many = y.ndim == 2 and y.shape[1] > 1
     classes = y.argmax(axis=1) if many else y.ravel()
     weights = np.array([class_weight.get(int(c), 1.0) for c in classes], "float32")
-    return weights if base is None else weights * base
+    return np.float32(weights if base is None else weights * base)
 
 
 # %% mistake: weights keep the shape of the labels
@@ -897,7 +918,7 @@ def to_sample_weight(y, class_weight, base=None):
     rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
     of = [[class_weight.get(int(c), 1.0) for c in row] or [1.0] for row in rows]
     weights = np.array([sum(row) for row in of], "float32")
-    return weights if base is None else weights * base
+    return np.float32(weights if base is None else weights * base)
 
 
 # %% mistake: only listed classes are compared
@@ -911,12 +932,12 @@ def to_sample_weight(y, class_weight, base=None):
     rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
     of = [[class_weight[int(c)] for c in r if int(c) in class_weight] for r in rows]
     weights = np.array([max(row, default=1.0) for row in of], "float32")
-    return weights if base is None else weights * base
+    return np.float32(weights if base is None else weights * base)
 
 
 # %% mistake: NumPy makes float32
-"""Your weights are float64, NumPy's usual kind of number, or base was. The task wants
-float32, as Keras uses it: end with `astype("float32")`."""
+"""Your weights are float64, NumPy's usual kind of number. The task wants float32, as
+Keras uses it: end with `astype("float32")`."""
 
 
 def to_sample_weight(y, class_weight, base=None):
@@ -926,6 +947,34 @@ def to_sample_weight(y, class_weight, base=None):
     of = [[class_weight.get(int(c), 1.0) for c in row] or [1.0] for row in rows]
     weights = np.array([max(row) for row in of])
     return weights if base is None else weights * base
+
+
+# %% mistake: float32 times anything stays float32
+"""Where `base` is float64, so is the product: NumPy takes the larger type of the two.
+Convert last, after the multiplication."""
+
+
+def to_sample_weight(y, class_weight, base=None):
+    y = np.asarray(y)
+    many = y.ndim == 2 and y.shape[1] > 1
+    rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
+    of = [[class_weight.get(int(c), 1.0) for c in row] or [1.0] for row in rows]
+    weights = np.array([max(row) for row in of], "float32")
+    return weights if base is None else weights * base
+
+
+# %% mistake: a weight of 0 is no weight
+"""You write `... or 1.0`, and to `or` a 0 is the same as nothing. A class of weight 0
+is to be left out: `class_weight.get(c, 1.0)` replaces missing ones only."""
+
+
+def to_sample_weight(y, class_weight, base=None):
+    y = np.asarray(y)
+    many = y.ndim == 2 and y.shape[1] > 1
+    rows = [np.flatnonzero(r) for r in y] if many else y.reshape(-1, 1)
+    of = [[class_weight.get(int(c)) or 1.0 for c in row] or [1.0] for row in rows]
+    weights = np.array([max(row) for row in of])
+    return np.float32(weights if base is None else weights * base)
 
 
 # %% mistake: weights should average to 1
@@ -940,7 +989,7 @@ def to_sample_weight(y, class_weight, base=None):
     of = [[class_weight.get(int(c), 1.0) for c in row] or [1.0] for row in rows]
     weights = np.array([max(row) for row in of], "float32")
     weights = weights if base is None else weights * base
-    return weights / weights.mean()
+    return np.float32(weights / weights.mean())
 
 
 # %% [markdown]
@@ -1043,7 +1092,8 @@ print("Adam, weights 10:", kernel_after(Adam(0.01), 10))
 # `weighted_accuracy` and the same with `val_`. Train for `epochs` epochs with
 # `shuffle=False` and the default batch size; return the `History` of all of them. A
 # training row counts its own weight times that of its class (1.0 if the class is no
-# key); a validation row counts its own weight only. 15 minutes.
+# key); a validation row counts its own weight only. Leave the arrays as they are.
+# 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1091,22 +1141,27 @@ class Eager(keras.Sequential):
 
 
 def evidence(fit_weighted, rng):
-    kernel, bias = rng.normal(size=(2, 3)), rng.normal(size=3)
+    k = int(rng.integers(4, 6))
+    kernel, bias = rng.normal(size=(2, k)), rng.normal(size=k)
     epochs, rate = int(rng.integers(2, 4)), float(rng.uniform(0.02, 0.05))
-    listed = int(rng.integers(1, 3))
-    class_weight = {listed: float(rng.uniform(2, 5)), 0: float(rng.uniform(0.2, 0.6))}
+    low, nothing = (int(c) for c in rng.permutation(k - 1)[:2])  # others: not listed
+    class_weight = {k - 1: float(rng.uniform(2, 5)), nothing: 0.0}
+    class_weight[low] = float(rng.uniform(0.2, 0.6))
 
     def rows(n):
         x = rng.normal(size=(n, 2)).astype("float32")
         y = np.argmax(x @ kernel + bias, axis=1)
-        y[::2] = rng.integers(0, 3, len(y[::2]))  # half of the answers are right
+        y[::2] = rng.integers(0, k, len(y[::2]))  # half of the answers are right
+        y[:k] = range(k)
         return x, y, rng.uniform(0.2, 3, n).astype("float32")
 
     train, val = rows(40), rows(26)  # 40 are two batches
-    model = Eager([keras.Input((2,)), keras.layers.Dense(3, "softmax")])
+    arrays = [[part.copy() for part in rows] for rows in (train, val)]
+    model = Eager([keras.Input((2,)), keras.layers.Dense(k, "softmax")])
     model.set_weights([kernel, bias])
     optimizer = keras.optimizers.SGD(rate)
-    history = fit_weighted(model, optimizer, train, val, dict(class_weight), epochs)
+    given_rows = [tuple(rows) for rows in arrays]
+    history = fit_weighted(model, optimizer, *given_rows, dict(class_weight), epochs)
     logs = getattr(history, "history", history)
     given = {"rows": [40, 26], "class_weight": class_weight, "epochs": epochs}
     for key in ("loss", "accuracy", "weighted_accuracy"):
@@ -1115,6 +1170,7 @@ def evidence(fit_weighted, rng):
     yield "the model's weights afterwards", model.get_weights(), given
     yield "the keys of the history", lambda: sorted(logs), given
     yield "the epochs of the History", lambda: list(history.epoch), given
+    yield "train and val afterwards", arrays, given
 
 
 check("04/fit_weighted", evidence)
@@ -1134,7 +1190,7 @@ def fit_weighted(model, optimizer, train, val, class_weight, epochs):
         x,
         y,
         sample_weight=w,
-        class_weight={**dict.fromkeys(range(3), 1.0), **class_weight},
+        class_weight={**dict.fromkeys(range(int(y.max()) + 1), 1.0), **class_weight},
         validation_data=val,
         **settings,
     )
@@ -1261,6 +1317,39 @@ def fit_weighted(model, optimizer, train, val, class_weight, epochs):
     return history
 
 
+# %% mistake: a class weight of 0 is no weight
+"""You write `... or 1.0`, and to `or` a 0 is the same as nothing: rows of a class that
+was to be left out count fully. `class_weight.get(c, 1.0)` replaces missing ones
+only."""
+
+
+def fit_weighted(model, optimizer, train, val, class_weight, epochs):
+    x, y, w = train
+    loss = "sparse_categorical_crossentropy"
+    names = ["accuracy"]
+    model.compile(optimizer, loss, metrics=names, weighted_metrics=names)
+    w = w * np.array([class_weight.get(int(c)) or 1.0 for c in y])
+    settings = {"epochs": epochs, "shuffle": False, "verbose": 0}
+    return model.fit(x, y, sample_weight=w, validation_data=val, **settings)
+
+
+# %% mistake: an array that I was given is mine
+"""You multiply the class weights into the caller's array. The next training with the
+same rows then has them twice. `w * factor` makes a new array, `w *= factor` does
+not."""
+
+
+def fit_weighted(model, optimizer, train, val, class_weight, epochs):
+    x, y, w = train
+    loss = "sparse_categorical_crossentropy"
+    names = ["accuracy"]
+    model.compile(optimizer, loss, metrics=names, weighted_metrics=names)
+    for c, weight in class_weight.items():
+        w[y == c] *= weight
+    settings = {"epochs": epochs, "shuffle": False, "verbose": 0}
+    return model.fit(x, y, sample_weight=w, validation_data=val, **settings)
+
+
 # %% mistake: weighted metrics are called so by themselves
 """You ask for the weighted accuracy only. Alone, it is logged as `accuracy`; it gets
 the name `weighted_accuracy` where the plain one is there as well. Ask for both."""
@@ -1285,11 +1374,12 @@ def fit_weighted(model, optimizer, train, val, class_weight, epochs):
 
 # %%
 # rows: W14, W15
-def tagger(y, w=None, steps=None, loss=sparse, masking=False, **settings):
+def tagger(y, w=None, steps=None, loss=sparse, masking=False, metrics=(), **settings):
     layers = [keras.layers.Masking()] if masking else []
     dense = keras.layers.Dense(3, "softmax", kernel_initializer="identity")
     model = keras.Sequential([keras.Input((None, 3)), *layers, dense])
-    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    rate = keras.optimizers.SGD(0.0)
+    model.compile(rate, loss, metrics=list(metrics), run_eagerly=True)
     fit = {"x": steps, "y": y, "sample_weight": w, "shuffle": False, "verbose": 0}
     return logged(lambda: model.fit(**fit, **settings))
 
@@ -1304,9 +1394,10 @@ print("(n,)      ", tagger(tags, w[:, 0], steps))
 
 # %% [markdown]
 # The documentation promises that `(n,)` works; for sequences it stops, and `(n, 1)` is
-# what you want. Worse: it stops only while the number of rows in a batch differs from
-# the number of steps. With a batch of **three** rows, each with three steps, the shapes
-# fit by accident, and the weights go to the steps.
+# what you want. Worse: it stops only while the number of rows in a batch is neither the
+# number of steps nor 1. With a batch of **three** rows, each with three steps, the
+# shapes fit by accident, and the weights go to the steps. A batch of one row fits
+# always: that is why the four rows below, in batches of three and one, run through.
 
 # %%
 # rows: W15
@@ -1314,6 +1405,8 @@ short = {"y": tags[:3], "steps": steps[:3]}
 print("rows of weight (n,):   ", tagger(w=w[:3, 0], **short))
 print("the same, as (n, 1):   ", tagger(w=w[:3, :1], **short))
 print("what (n,) did, (n, T): ", tagger(w=np.tile(w[:3, 0], (3, 1)), **short))
+print("four rows, 3 + 1, (n,):", tagger(tags, w[:, 0], steps, batch_size=3))
+print("four rows, 3 + 1, right:", tagger(tags, w[:, :1], steps, batch_size=3))
 prices = rng.normal(size=(4, 3))
 for name, weight in {"(n,)": w[:, 0], "(n, 1)": w[:, :1], "(n, 3)": w}.items():
     found = fit_loss(prices, "mse", sample_weight=weight)
@@ -1389,26 +1482,33 @@ def attach_weights(ds, class_weight, default=1.0):
 # %% check: attach_weights, 4 points
 def evidence(attach_weights, rng):
     def first(*arguments):
-        return next(iter(attach_weights(*arguments)))[2]
+        return next(iter(attach_weights(*arguments).take(1)))[2]  # a Dataset has take
 
     lengths = [int(n) for n in rng.choice(np.arange(3, 8), 2, replace=False)]
     sizes = [int(n) for n in rng.choice(np.arange(2, 7), 2, replace=False)]
     key = int(rng.integers(1, 4))
-    class_weight = {0: float(rng.uniform(2, 4)), key: float(rng.uniform(5, 9))}
+    class_weight = {0: float(rng.uniform(2, 4)), key: float(rng.uniform(5, 9)), 4: 0.0}
     default = float(rng.uniform(0.2, 0.8))
     rows = []
     for size, length in zip(sizes, lengths, strict=True):
         y = rng.integers(0, 7, (size, length)).astype("int32")
-        y.flat[:4] = [0, key, 6, 5]
+        y.flat[:6] = [0, key, 6, 5, 4, 10**6]
         rows.append((rng.normal(size=(size, length, 2)).astype("float32"), y))
     one, two = [tf.data.Dataset.from_tensors(batch) for batch in rows]
     ds = one.concatenate(two)  # its shapes are (None, None, 2) and (None, None)
     given = {"class_weight": class_weight, "default": default}
-    batches = [list(batch) for batch in attach_weights(ds, class_weight, default)]
+    made = []
+
+    def batches():
+        """All batches, read anew each time; an element that fails costs its promise."""
+        if not made:
+            made.append(attach_weights(ds, class_weight, default))
+        return [list(batch) for batch in made[0].take(9)]
+
     for i, word in enumerate(("first", "second")):
         labels = {**given, "y": rows[i][1]}
-        yield f"weights of the {word} batch", lambda i=i: batches[i][2], labels
-    yield "rows and labels are still there", lambda: [b[:2] for b in batches], given
+        yield f"weights of the {word} batch", lambda i=i: batches()[i][2], labels
+    yield "rows and labels are still there", lambda: [b[:2] for b in batches()], given
     long = one.map(lambda x, y: (x, tf.cast(y, "int64")))
     mixed = {0: float(key), key: class_weight[key]}  # a weight that is a label, too
     alike = {"class_weight": mixed, "y": rows[0][1]}
@@ -1416,15 +1516,15 @@ def evidence(attach_weights, rng):
     yield label, lambda: first(long, mixed), alike
     empty = {"class_weight": {}, "default": default}
     yield "no class weights at all", lambda: first(one, {}, default), empty
-    yield "the dtype of the weights", lambda: batches[0][2].dtype.name, given
+    yield "the dtype of the weights", lambda: batches()[0][2].dtype.name, given
 
 
 check("04/attach_weights", evidence)
 
-# %% mistake: the largest key is the largest label
-"""Your table ends at the largest key, and a label beyond it cannot be looked up. `fit`
-with a Dataset and `class_weight` has the same problem. Start from `default`, and let
-the dict change only what it lists."""
+# %% mistake: no label lies beyond the table
+"""You look labels up in a table that ends somewhere, for instance at the largest key,
+and a label beyond it cannot be looked up. `fit` with a Dataset and `class_weight` has
+the same problem. Start from `default`, and let the dict change only what it lists."""
 
 
 def attach_weights(ds, class_weight, default=1.0):
@@ -1541,6 +1641,21 @@ def attach_weights(ds, class_weight, default=1.0):
     return ds.map(attach)
 
 
+# %% mistake: a step of weight 0 has no weight yet
+"""You add up the weights of the listed labels and put `default` where the sum is 0. A
+listed label may weigh 0, and its steps are to be left out. Start from `default`."""
+
+
+def attach_weights(ds, class_weight, default=1.0):
+    def attach(x, y):
+        w = tf.zeros(tf.shape(y))
+        for label, weight in class_weight.items():
+            w = w + weight * tf.cast(y == label, "float32")
+        return x, y, tf.where(w == 0, default, w)
+
+    return ds.map(attach)
+
+
 # %% mistake: unlisted labels do not count
 """You start from zeros, so steps whose label is not in the dict are masked out."""
 
@@ -1599,8 +1714,9 @@ plots.ways_to_divide(sums, reported, "A mask divides by the real steps")
 
 # %% [markdown]
 # With row or step weights on top, the sum is weighted and the denominator stays: the
-# number of real steps. Metrics are masked as well, plain ones, too. And because each
-# batch divides by its own real steps, the logged loss depends on how rows are batched.
+# number of real steps. Metrics are masked as well, plain ones, too (last line). And
+# because each batch divides by its own real steps, the logged loss depends on how rows
+# are batched.
 
 # %%
 # rows: W20
@@ -1614,6 +1730,9 @@ print("0/1 weights instead:    ", tagger(targets, real.astype(float), inputs))
 for size in (3, 2, 1):
     found = tagger(targets, None, inputs, masking=True, batch_size=size)
     print(f"masked, batches of {size}:   {found}")
+hits = inputs.argmax(axis=-1) == targets
+print(f"right answers, all steps {hits.mean():.4f}, real steps {hits[real].mean():.4f}")
+print("a plain metric:", tagger(targets, None, inputs, masking=True, metrics=["acc"]))
 
 # %% [markdown]
 # A mask travels with the data from layer to layer, but not every layer passes it on.
@@ -1694,18 +1813,23 @@ def step_loss(y, p, w):
 
 # %% check: padding_weights, 4 points
 def evidence(padding_weights, step_loss, rng):
-    n, steps, k = int(rng.integers(3, 6)), int(rng.integers(6, 9)), 4
-    pad_id = int(rng.integers(1, 5))
+    n, steps = int(rng.integers(3, 6)), int(rng.integers(6, 9))
+    k = int(rng.integers(3, 7))
+    pad_id = int(rng.integers(2, 5))
     tokens = rng.integers(5, 20, (n, steps))
     lengths = np.concatenate([[0, 1, steps], rng.integers(2, steps, n - 3)])
     lengths = rng.permutation(lengths)
     tokens[np.arange(steps) >= lengths[:, None]] = pad_id
     tokens[tokens == 5] = 0  # a real token, if padding is something else
-    tokens[lengths.argmax(), :2] = [0, 7]
+    tokens[lengths.argmax(), :3] = [0, 7, 1]
     given = {"tokens": tokens, "pad_id": pad_id}
     yield "weights", lambda: padding_weights(tokens.copy(), pad_id), given
-    other = int(tokens.max())
-    yield "another pad_id", lambda: padding_weights(tokens, other), {"pad_id": other}
+    others = [int(tokens.max()), 1]
+
+    def with_others():
+        return [padding_weights(tokens.copy(), other) for other in others]
+
+    yield "other numbers as pad_id", with_others, {"tokens": tokens, "pad_id": others}
 
     def dtype():
         return np.asarray(padding_weights(tokens.copy(), pad_id)).dtype.name
@@ -1723,11 +1847,15 @@ def evidence(padding_weights, step_loss, rng):
         with tf.GradientTape() as tape:
             tape.watch(logits)
             loss = step_loss(y, tf.nn.softmax(logits), tf.constant(w))
-        return np.asarray(tape.gradient(loss, logits))
+        found = tape.gradient(loss, logits) if tf.is_tensor(loss) else None
+        return "the loss does not depend on p" if found is None else np.asarray(found)
 
+    few = np.zeros_like(w)
+    few[lengths.argmax(), : int(rng.integers(2, 4))] = 1
     lengths = {"real steps of each row": lengths}
     yield "the loss", value(w), lengths
     yield "its gradients, for the logits", lambda: gradient(w), lengths
+    yield "the loss where hardly a step is real", value(few), {"w": few}
     yield "the loss of padding alone", value(0 * w), lengths
     yield "the gradients of padding alone", lambda: gradient(0 * w), lengths
     yield "the loss where every step is real", value(0 * w + 1), lengths
@@ -1823,6 +1951,23 @@ def step_loss(y, p, w):
     return keras.ops.sum(w * each) / keras.ops.sum(w)
 
 
+# %% mistake: a number that is right has the right gradients
+"""For a batch of padding you return a constant. It is 0, as it should be, but it does
+not depend on `p`, so there is nothing to take gradients of, and training stops there.
+Keep the one formula, and keep its denominator away from 0."""
+
+
+def padding_weights(tokens, pad_id):
+    return (np.asarray(tokens) != pad_id).astype("float32")
+
+
+def step_loss(y, p, w):
+    if float(keras.ops.sum(w)) == 0:
+        return 0.0
+    each = keras.losses.sparse_categorical_crossentropy(y, p)
+    return keras.ops.sum(w * each) / keras.ops.sum(w)
+
+
 # %% mistake: weights mark the padding
 """Your weights are 1 at the padding and 0 at the real steps: the model would learn from
 nothing but padding."""
@@ -1854,10 +1999,10 @@ def step_loss(y, p, w):
 # %% [markdown]
 # ## A better start
 #
-# Back to the rare class. A fresh model says 0.5 to everything, and spends its first
-# epochs on learning that most rows are 0. You can tell it: with a kernel of 0 the
-# output is sigmoid(bias), and it equals the share p of class 1 if the bias is log(p /
-# (1 - p)).
+# Back to the rare class. Our fresh model has a kernel of 0 and says 0.5 to everything.
+# It spends its first epochs on learning that most rows are 0. You can tell it: with a
+# kernel of 0 the output is sigmoid(bias), and it equals the share p of class 1 if the
+# bias is log(p / (1 - p)).
 
 # %%
 # rows: W22
@@ -1943,14 +2088,15 @@ def evidence(start_bias, rng):
     w = rng.uniform(0.2, 1, n) * np.where(y == 1, rng.uniform(2, 4), 1)
     d, hidden = int(rng.integers(2, 5)), int(rng.integers(2, 5))
     x = rng.normal(size=(n, d)).astype("float32")
-    first = keras.layers.Dense(hidden, "tanh")
+    depth = int(rng.integers(2, 4))
+    first = [keras.layers.Dense(hidden, "tanh") for _ in range(depth)]
     last = keras.layers.Dense(1, "sigmoid", kernel_initializer="zeros")
-    model = keras.Sequential([keras.Input((d,)), first, last])
+    model = keras.Sequential([keras.Input((d,)), *first, last])
     weights = [rng.normal(size=np.shape(v)) for v in model.get_weights()]
-    given = {"rows": n, "of class 1": rare}
+    given = {"rows": n, "of class 1": rare, "layers": depth + 1}
 
     def start(y, w=None, kernel=0.0):
-        model.set_weights([*weights[:2], kernel * weights[2], weights[3]])
+        model.set_weights([*weights[:-2], kernel * weights[-2], weights[-1]])
         return start_bias(model, y, w)
 
     def outputs(y, w=None, kernel=0.0):
@@ -1967,7 +2113,7 @@ def evidence(start_bias, rng):
 
     def others():
         start(y, kernel=1.0)
-        return model.get_weights()[:3]
+        return model.get_weights()[:-1]
 
     yield "all other weights afterwards", others, given
     yield "the output with its own kernel", lambda: outputs(y, kernel=1.0), given
@@ -2108,8 +2254,8 @@ plots.precision_and_recall(
 # `(n,)`: a float `t` such that saying "yes" where `p >= t` gives the highest F1,
 # 2 · hits / (alarms + positives), where hits are the positives among the alarms. If
 # several thresholds are equally good, return any of them. Scores may be equal to each
-# other, may lie anywhere from 0.0 to 1.0, both included, and may all be tiny. If `y`
-# has no positives, return a number above every score. 15 minutes.
+# other or almost equal, may lie anywhere from 0.0 to 1.0, both included, and may all be
+# tiny. If `y` has no positives, return a number above every score. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2146,20 +2292,23 @@ def best_threshold(y, p):
 
 # %% check: best_threshold, 3 points
 def evidence(best_threshold, rng):
-    few, more = int(rng.integers(2, 5)), int(rng.integers(5, 8))
-    wrong, rest = more + int(rng.integers(1, 4)), int(rng.integers(110, 130))
-    runs = [(1, few), (0, wrong), (1, more), (0, 8), (1, 1), (0, rest), (1, 1)]
+    few, more = int(rng.integers(5, 8)), int(rng.integers(6, 9))
+    wrong, rest = more + int(rng.integers(1, 3)), int(rng.integers(250, 280))
+    runs = [(0, 1), (1, 1), (0, 1), (1, few), (0, 2), (1, 3)]  # the best precision, and
+    runs += [(0, wrong), (1, more)]  # accuracy, lie before the best F1, which is here
+    last = sum(count for _, count in runs) - 1
+    runs += [(0, 8), (1, 1), (0, rest), (1, 1)]
     y = np.concatenate([np.full(count, label) for label, count in runs])
     n, order = len(y), rng.permutation(len(y))
 
     def scores(low, high):
         return np.sort(rng.uniform(low, high, n))[::-1]
 
-    def threshold(y, p):
+    def threshold(y, p, order=order):
         return float(best_threshold(y[order].copy(), p[order].copy()))
 
-    def reached(y, p):
-        yes = p >= threshold(y, p)
+    def reached(y, p, order=order):
+        yes = p >= threshold(y, p, order)
         return [2 * np.sum(y[yes]) / (np.sum(yes) + np.sum(y)), np.sum(yes)]
 
     high, tiny, low = scores(0.35, 1.0), scores(0.0, 0.004), scores(0.05, 0.4)
@@ -2169,10 +2318,19 @@ def evidence(best_threshold, rng):
     yield label, lambda: reached(y, high), given
     yield f"{label}, low scores", lambda: reached(y, low), {**given, "up to": 0.4}
     yield f"{label}, tiny scores", lambda: reached(y, tiny), {**given, "up to": 0.004}
-    tied = high.copy()
-    last = few + wrong + more
-    tied[last - 1 : last + 8] = tied[last]  # the last good row is one of nine equals
-    yield f"{label}, with equal scores", lambda: reached(y, tied), given
+    tied, close, top = high.copy(), low.copy(), high.copy()
+    tied[last - 2 : last + 7] = tied[last]  # the last three good rows and six bad ones
+    orders = [rng.permutation(n) for _ in range(4)]
+
+    def shuffled():
+        return [reached(y, tied, rows) for rows in orders]
+
+    yield f"{label}, equal scores, rows in four orders", shuffled, given
+    close[last + 1] = close[last] - 1e-9
+    yield f"{label}, with scores 1e-9 apart", lambda: reached(y, close), given
+    top[:few], first = 1.0, 1 * (np.arange(n) < few)
+    alone = {"rows": n, "positives": few, "their scores": 1.0}
+    yield f"{label}, all positives at the top", lambda: reached(first, top), alone
     everybody = {"rows": n, "positives": n}
     yield f"{label}, only positives", lambda: reached(0 * y + 1, low), everybody
 
@@ -2207,8 +2365,9 @@ def best_threshold(y, p):
 
 
 # %% mistake: a grid of thresholds is fine enough
-"""You try the thresholds 0.01, 0.02, ... Between two of them may lie many rows, or all.
-Try the scores themselves: between two scores nothing changes."""
+"""Your threshold is not fine enough: you try a grid such as 0.01, 0.02, ..., or you
+round what you found. Between two such numbers may lie many rows, or all. Try the scores
+themselves, and return one as it is: between two scores nothing changes."""
 
 
 def best_threshold(y, p):
@@ -2222,8 +2381,9 @@ def best_threshold(y, p):
 
 
 # %% mistake: a grid that begins at 0 is fine enough
-"""You try the thresholds 0, 0.01, 0.02, ... Between two of them may lie many rows, or
-all. Try the scores themselves: between two scores nothing changes."""
+"""Your threshold is not fine enough: you try a grid such as 0, 0.01, 0.02, ..., or you
+round what you found. Between two such numbers may lie many rows, or all. Try the scores
+themselves, and return one as it is: between two scores nothing changes."""
 
 
 def best_threshold(y, p):
@@ -2385,7 +2545,7 @@ model = logistic()
 print(outcome(lambda: model.compile("sgd", "mse", sample_weight_mode="temporal")))
 model.compile(SGD(0.0), "mse", run_eagerly=True)
 print(outcome(lambda: model.fit(x[:8], y[:8], class_weight="auto")))
-by_name = {"head": {0: 0.0, 1: 0.0}}
+by_name = {"head": {0: 0.0, 1: 0.0}}  # were it read, the loss would be 0
 print(outcome(lambda: model.fit(x[:8], y[:8], class_weight=by_name).history), "(!)")
 print("is there a fit_generator?", hasattr(model, "fit_generator"), end=" ")
 print("losses.Reduction?", hasattr(keras.losses, "Reduction"))

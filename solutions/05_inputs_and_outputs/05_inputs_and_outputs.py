@@ -98,7 +98,7 @@ for steps in (100, 3, 2, 1):
 
 # %%
 # rows: M2
-lines = []  # they go in here, so the frame that a notebook shows stays empty
+lines = []  # `summary()` hands its text to `append` here, instead of printing it
 model.summary(print_fn=lines.append)
 named = all(layer.name in "".join(lines) for layer in model.layers)
 print("summary() names every layer:", named)
@@ -119,8 +119,8 @@ print(outcome(lambda: keras.utils.plot_model(model, "model.png", show_shapes=Tru
 # |---|---|---|
 # | `img_input` | `(n, *img_shape)` | (height, width, channels), sides 4 to 9 |
 # | `ts_input` | `(n, T, n_features)` | any `T` from 1 on, not fixed |
-# | `score_output` | `(n, 1)` | any number, also negative or large |
-# | `class_output` | `(n, k)` | logits |
+# | `score_output` | `(n, 1)` | any number, however large, of either sign |
+# | `class_output` | `(n, k)` | logits: again any numbers |
 #
 # Each output depends on both inputs, and every call makes new weights. Everything else
 # is up to you. 20 minutes.
@@ -176,10 +176,14 @@ def evidence(two_tower, rng):
 
     def answers(images=images, series=series, model=model):
         found = model({"img_input": images, "ts_input": series}, training=False)
+        if not isinstance(found, dict):
+            return [np.asarray(values) for values in found]
         return {name: np.asarray(found[name]) for name in found}
 
     def shapes():
         found = answers(series=series[:, :steps])
+        if isinstance(found, list):
+            return [values.shape for values in found]
         return {name: values.shape for name, values in found.items()}
 
     def finite(count):
@@ -196,22 +200,41 @@ def evidence(two_tower, rng):
     for what, case in cases.items():
         after = answers(*case)
         for name in ("score_output", "class_output"):
-            pair = EqualOrNot(before[name], after[name])
-            yield f"{name} changes with {what}", pair, given
-    drawn = {"score_output": [], "class_output": []}
+            label = f"{name} changes with {what}"
+            yield label, lambda: EqualOrNot(before[name], after[name]), given
     second = two_tower(img_shape, n_features, k)
     kept = answers(model=second)
-    for size in (1, 1, 1, 1000, 1000, 1000, 1000):  # weights of any size and sign
-        for weight in model.trainable_variables:
-            weight.assign(size * rng.normal(size=weight.shape))
-        for name, values in answers().items():
-            drawn[name].append(values)
+    ends = {
+        "below": lambda values: np.maximum(values, -1e4),
+        "above": lambda values: np.minimum(values, 1e4),
+    }
+    drawn = {"score_output": [], "class_output": []}
+
+    def far(name, end):
+        """Outputs for weights of any size and sign, and the same cut at one end."""
+        return EqualOrNot(np.array(drawn[name]), ends[end](np.array(drawn[name])))
+
+    def draw():
+        """Until all outputs have been far below and far above 0."""
+        for size in [1.0, 30.0, 1e3, 1e5] * 6:
+            for weight in model.trainable_variables:
+                weight.assign(size * rng.normal(size=weight.shape))
+            found = answers()
+            for name in drawn:
+                drawn[name].append(found[name])
+            pairs = [far(name, end) for name in drawn for end in ends]
+            if all(np.any(pair.first != pair.second) for pair in pairs):
+                return
+
+    def can_be_far(name, end):
+        if not drawn[name]:
+            draw()
+        return far(name, end)
+
     for name in drawn:
-        values = np.array(drawn[name])
-        lower = EqualOrNot(values, np.maximum(values, 0))
-        yield f"{name} can be negative", lower, given
-        upper = EqualOrNot(values, np.clip(values, -100, 100))
-        yield f"{name} can be far from 0", upper, given
+        for end in ends:
+            label = f"{name} can be far {end} 0"
+            yield label, lambda: can_be_far(name, end), given
     yield (
         "a second model has weights of its own",
         EqualOrNot(kept, answers(model=second)),
@@ -259,9 +282,9 @@ def two_tower(img_shape, n_features, k):
 
 
 # %% mistake: class_output holds probabilities
-"""`class_output` was asked for as logits, and you end with softmax. A loss that is told
-`from_logits=True` would take your probabilities for logits: leave the activation
-out."""
+"""`class_output` was asked for as logits, which may be any numbers; yours stay in a
+fixed range, as after a softmax. A loss that is told `from_logits=True` would take
+probabilities for logits: leave the activation out."""
 
 
 def two_tower(img_shape, n_features, k):
@@ -277,9 +300,9 @@ def two_tower(img_shape, n_features, k):
     return keras.Model({"img_input": image, "ts_input": series}, outputs)
 
 
-# %% mistake: a score lies between 0 and 1
-"""You end the score with a sigmoid, so it never leaves 0 to 1. The score may be any
-number: a head for numbers has no activation."""
+# %% mistake: a score lies between two bounds
+"""Your score cannot leave a fixed range: a sigmoid, for instance, keeps it between 0
+and 1. The score may be any number: a head for numbers has no activation."""
 
 
 def two_tower(img_shape, n_features, k):
@@ -290,6 +313,24 @@ def two_tower(img_shape, n_features, k):
     both = keras.layers.Concatenate()([keras.layers.Flatten()(image), b])
     outputs = {
         "score_output": keras.layers.Dense(1, activation="sigmoid")(both),
+        "class_output": keras.layers.Dense(k)(both),
+    }
+    return keras.Model({"img_input": image, "ts_input": series}, outputs)
+
+
+# %% mistake: an activation that lets large numbers through lets all through
+"""You end the score with an activation such as ELU or softplus: upwards it goes as far
+as you like, downwards it stops near 0. A head for any number has no activation."""
+
+
+def two_tower(img_shape, n_features, k):
+    image = keras.Input(img_shape, name="img_input")
+    series = keras.Input((None, n_features), name="ts_input")
+    b = keras.layers.Conv1D(8, 3, padding="same", activation="relu")(series)
+    b = keras.layers.GlobalAveragePooling1D()(b)
+    both = keras.layers.Concatenate()([keras.layers.Flatten()(image), b])
+    outputs = {
+        "score_output": keras.layers.Dense(1, activation="elu")(both),
         "class_output": keras.layers.Dense(k)(both),
     }
     return keras.Model({"img_input": image, "ts_input": series}, outputs)
@@ -446,7 +487,7 @@ print("typo:     ", measured("list", loss=typo))
 #
 # With dict outputs the **keys** of the dict are the names, whatever the layers are
 # called. Ours are called `seconds` and `digit`. And Keras sorts the outputs by key:
-# what you wrote first need not come first. Lists follow the sorted order.
+# what you wrote first need not come first.
 
 # %%
 # rows: M17
@@ -456,14 +497,23 @@ print("output_names:", model.output_names)
 print("last weights:", [weight.path for weight in model.weights[-4::2]])
 model.compile("sgd", {"seconds": "mse", "digit": entropy})
 print("layer names: ", outcome(lambda: model.evaluate(x_train, y_train, verbose=0)))
-print("list, sorted:", measured(loss=[entropy, "mse"]))
-swapped = measured(y=one_hot, loss=["mse", keras.losses.CategoricalCrossentropy()])
-print("list, yours: ", swapped)
 
 # %% [markdown]
-# Three things to see. `output_names` shows layers, in the order of the sorted keys.
-# Losses by layer name are refused. And a list in the order that you wrote gives numbers
-# without meaning, and no error.
+# `output_names` shows layers, in the order of the sorted keys, and losses by layer name
+# are refused. Lists of losses follow the sorted order, too. So what does a list in the
+# order that you wrote? Your `"mse"` goes to the classes. That stops as long as the
+# shapes do not fit; in the last line, one-hot classes and a cross-entropy for them make
+# them fit.
+
+# %%
+# rows: M17
+print("list, sorted:    ", measured(loss=[entropy, "mse"]))
+print("yours:           ", measured(loss=["mse", entropy]).split(":")[0])
+fits = keras.losses.CategoricalCrossentropy()
+print("yours, it fits:  ", measured(y=one_hot, loss=["mse", fits]))
+
+# %% [markdown]
+# Numbers without meaning, and no error.
 # Habit: name the layer as its key, and never count places in dict outputs.
 
 # %% [markdown]
@@ -571,11 +621,10 @@ plots.weight_order(weights, small("list").output_names)
 #
 # Write `compile_two(model, w_score, w_class)`. It compiles a model whose outputs are
 # `score_output` (numbers, `(n, 1)`) and `class_output` (logits for class numbers
-# `(n,)`), as a dict or as a list `[score_output, class_output]`, and returns nothing.
-# The total is `w_score` times the mean squared error plus `w_class` times the
-# cross-entropy. Evaluation reports exactly `loss`, `score_output_loss`,
-# `class_output_loss` (both unweighted), `score_output_mae` and `class_output_accuracy`.
-# 10 minutes.
+# `(n,)`), as a dict or as a list `[score_output, class_output]`. The total is `w_score`
+# times the mean squared error plus `w_class` times the cross-entropy. Evaluation
+# reports exactly `loss`, `score_output_loss`, `class_output_loss` (both unweighted),
+# `score_output_mae` and `class_output_accuracy`. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -599,7 +648,7 @@ plots.weight_order(weights, small("list").output_names)
 
 # %% exercise: compile_two
 def compile_two(model, w_score, w_class):
-    """Compile with MSE and cross-entropy from logits, weighted; returns nothing."""
+    """Compile with MSE and cross-entropy from logits, weighted."""
     ### BEGIN SOLUTION
     entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(
@@ -804,7 +853,7 @@ def compile_two(model, w_score, w_class):
 #
 # Inputs and targets may come as lists, in the model's order, or as dicts. Where two
 # arrays have the same shape, a swap in a list is silent. The model below computes
-# `a - b`, so 5 - 2 should be 3. The last line hands it one input more than it has.
+# `a - b`, so 5 - 2 should be 3. The last two lines hand it one input more than it has.
 
 
 # %%
@@ -928,13 +977,14 @@ def evidence(pack, rng):
     known = {"score": rng.permutation(n), "class": rng.permutation(n)}
     records, longest = [], int(rng.integers(3, 7))
     for row in range(n):
-        image = rng.integers(0, 17, (height, width)).tolist()
+        image = rng.uniform(0, 16, (height, width)).tolist()
         steps = rng.normal(size=(row % longest + 1, features))
         record = {"image": image, "readings": steps.tolist()}
         if known["score"][row] > 1:  # one that is known is zero
             record["score"] = float(rng.normal()) * (known["score"][row] > 2)
         if known["class"][row] > 2:
-            record["class"] = int(rng.integers(1, 9)) * (int(known["class"][row]) > 3)
+            drawn = int(rng.integers(130, 250))  # too large for int8
+            record["class"] = drawn * (int(known["class"][row]) > 3)
         records.append(record)
     records = [records[i] for i in rng.permutation(n)]
     given = {"records": [sorted(r) for r in records], "longest": longest}
@@ -1243,7 +1293,13 @@ def evidence(multi_ds, rng):
         places += [(2, "price"), (2, "kind")] if weights else []
 
         def rows(place, name, batches):
-            return np.concatenate([np.asarray(b[place][name]) for b in batches])
+            found = [np.asarray(b[place][name]) for b in batches]
+            return np.concatenate(found) if found else found
+
+        def names():
+            return [
+                [sorted(part) for part in b if isinstance(part, dict)] for b in batches
+            ]
 
         def in_order(batches):
             found = [rows(*place, batches) for place in places]
@@ -1254,6 +1310,7 @@ def evidence(multi_ds, rng):
 
         yield f"{case}: parts of an element", lambda: [len(b) for b in batches], given
         yield f"{case}: rows in each batch", sizes, given
+        yield f"{case}: names in the parts", names, given
         for place, name in places:
             label = f"{case}: rows of {name} in part {place + 1}, in any order"
             yield label, lambda: AnyOrder(rows(place, name, batches)), given
@@ -1325,6 +1382,21 @@ def multi_ds(x, y, w, batch_size):
     return tf.data.Dataset.from_tensor_slices((x, y, w)).batch(batch_size)
 
 
+# %% mistake: rows that were read are still there
+"""Your Dataset reads from one generator, and that is used up after the first pass: the
+second epoch finds nothing. Slice the arrays, or hand over a function that makes a new
+generator each time."""
+
+
+def multi_ds(x, y, w, batch_size):
+    parts = (x, y) if w is None else (x, y, w)
+    rows = tf.data.Dataset.from_tensor_slices(parts).batch(batch_size)
+    once = iter(list(rows))
+    return tf.data.Dataset.from_generator(
+        lambda: once, output_signature=rows.element_spec
+    )
+
+
 # %% mistake: fit makes the batches
 """You do not batch. `fit` takes the elements of a Dataset as they are, so each row
 would count as a batch: call `.batch(batch_size)`."""
@@ -1394,15 +1466,17 @@ plots.weight_changes(changes, "Training the digits leaves only the seconds alone
 # ### Exercise: train one head
 #
 # Write `train_only(model, head, x, y, learning_rate, epochs)`. `model` is functional,
-# with the outputs `score_output` and `class_output` as a dict, or as a list in either
-# order; `model.output` tells. `head` is the name of one of them, and `y` is a dict with
-# the targets of this head only.
+# with the outputs `score_output` and `class_output` as a dict (whose layers may be
+# called otherwise, as in `pen_model`), or as a list in either order; `model.output`
+# tells. `head` is the name of one of them, and `y` is a dict with the targets of this
+# head only.
 #
 # Compile with `keras.optimizers.SGD(learning_rate)`; only this head's loss counts:
 # mean squared error for `score_output`, sparse cross-entropy from logits for
 # `class_output`. Train for `epochs` epochs with the default batch size, and return the
 # `History`. The other head must not move (without a loss, or with made-up targets and
-# the loss weight 0), everything in front of `head` must. 15 minutes.
+# the loss weight 0), everything in front of `head` must. Leave no layer frozen.
+# 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1461,9 +1535,10 @@ def evidence(train_only, rng):
     def trained(head, names, rows, epochs):
         inputs = keras.Input((d,))
         before = keras.layers.Dense(4, use_bias=False, name="trunk")
+        called = both if names else ["seconds", "digit"]  # dict: other layer names
         heads = {
-            name: keras.layers.Dense(units, use_bias=False, name=name)
-            for name, units in (("score_output", 1), ("class_output", k))
+            name: keras.layers.Dense(units, use_bias=False, name=layer)
+            for name, layer, units in zip(both, called, (1, k))
         }
         outputs = {name: heads[name](before(inputs)) for name in heads}
         order = [outputs[name] for name in names] if names else outputs
@@ -1474,8 +1549,9 @@ def evidence(train_only, rng):
         history = train_only(
             model, head, rows["x"].copy(), {head: rows[head].copy()}, rate, epochs
         )
-        loss = history.history["loss"]
-        return {"loss": loss} | {name: layers[name].get_weights()[0] for name in layers}
+        found = {name: layer.get_weights()[0] for name, layer in layers.items()}
+        found["trainable"] = [layer.trainable for layer in layers.values()]
+        return found | {"loss": history.history["loss"]}
 
     both = ["score_output", "class_output"]
     layouts = {"a dict": None, "a list": both, "a list, class first": both[::-1]}
@@ -1491,11 +1567,8 @@ def evidence(train_only, rng):
 
             yield f"{case}: loss of every epoch", losses, given
             yield f"{case}: the trunk afterwards", lambda: found["trunk"], given
-            yield (
-                f"{case}: the heads afterwards",
-                lambda: [found[n] for n in both],
-                given,
-            )
+            label = f"{case}: the heads afterwards, and which layers are trainable"
+            yield label, lambda: [found[n] for n in (*both, "trainable")], given
 
 
 check("05/train_only", evidence)
@@ -1559,8 +1632,9 @@ def train_only(model, head, x, y, learning_rate, epochs):
 
 
 # %% mistake: training a head freezes the rest
-"""You froze all layers but the head. What lies in front of it was to be trained, too:
-only the other head rests, and it does so by itself, without a loss."""
+"""You froze all layers but the head (and the head as well, where its layer is called
+otherwise). What lies in front of it was to be trained, too: only the other head rests,
+and it does so by itself, without a loss."""
 
 
 def train_only(model, head, x, y, learning_rate, epochs):
@@ -1645,8 +1719,8 @@ print("class_weight:    ", outcome(lambda: model.fit(x4, y4, **by_class)))
 #
 # Write `fit_weighted(model, x, y, score_weight, class_weight, batch_size)`: one epoch
 # of `fit` on a model that is compiled already (leave that as it is), with the outputs
-# `score_output` and `class_output`, as a dict or as a list in either order. `y` is a
-# dict with both targets, class numbers `(n,)`.
+# `score_output` and `class_output`, as a dict (whose layers may be called otherwise) or
+# as a list in either order. `y` is a dict with both targets, class numbers `(n,)`.
 #
 # `score_weight` `(n,)` holds the weights of the rows for the score. `class_weight` is a
 # dict from class number to weight, meant for `class_output` only; classes that it does
@@ -1694,14 +1768,16 @@ def evidence(fit_weighted, rng):
     score_weight = rng.uniform(0, 3, n)
     named = [*rng.permutation(k)[2:], k + 3]  # two are not named, one never comes
     class_weight = {int(c): float(rng.uniform(2, 4)) for c in named}
+    class_weight[int(named[0])] = 0.0
     kernels = {"score_output": rng.normal(size=(d, 1))}
     kernels["class_output"] = rng.normal(size=(d, k))
     entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     def logged(names):
         inputs, outputs = keras.Input((d,)), {}
-        for name, kernel in kernels.items():
-            head = keras.layers.Dense(kernel.shape[1], use_bias=False, name=name)
+        called = both if names else ["seconds", "digit"]  # dict: other layer names
+        for layer, (name, kernel) in zip(called, kernels.items()):
+            head = keras.layers.Dense(kernel.shape[1], use_bias=False, name=layer)
             outputs[name] = head(inputs)
             head.set_weights([kernel])
         order = [outputs[name] for name in names] if names else outputs
@@ -1790,6 +1866,34 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
     w = {"score_output": score_weight, "class_output": rows}
     if not isinstance(model.output, dict):
         y, w = ([part[name] for name in model.output_names] for part in (y, w))
+    return model.fit(x, y, sample_weight=w, batch_size=batch_size, verbose=0)
+
+
+# %% mistake: a weight of 0 is none
+"""You write `... or 1.0`, and to `or` a 0 is the same as nothing: a class that was to
+be left out counts fully. `class_weight.get(c, 1.0)` replaces missing ones only."""
+
+
+def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+    rows = np.array([class_weight.get(int(c)) or 1.0 for c in y["class_output"]])
+    w = {"score_output": score_weight, "class_output": rows}
+    if not isinstance(model.output, dict):
+        y, w = ([part[name] for name in model.output_names] for part in (y, w))
+    return model.fit(x, y, sample_weight=w, batch_size=batch_size, verbose=0)
+
+
+# %% mistake: output_names holds the keys of a dict
+"""You look the arrays up under `model.output_names`. These are the names of **layers**:
+for list outputs that is right, for a dict its keys count, whatever the layers are
+called. Pass dicts on as they are."""
+
+
+def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+    rows = np.array([class_weight.get(int(c), 1.0) for c in y["class_output"]])
+    w = {"score_output": score_weight, "class_output": rows}
+    y, w = ({name: part[name] for name in model.output_names} for part in (y, w))
+    if not isinstance(model.output, dict):
+        y, w = list(y.values()), list(w.values())
     return model.fit(x, y, sample_weight=w, batch_size=batch_size, verbose=0)
 
 
@@ -1938,7 +2042,7 @@ def total_from_parts(logs, loss_weights, extra=0.0, n=None, batch_size=None):
 
 # %% check: total_from_parts, 3 points
 def evidence(total_from_parts, rng):
-    names = ["score", "group", "age_group", "age"]  # names may contain each other
+    names = ["group", "value", "age_group", "age"]  # they may contain each other
 
     def drawn(count):
         chosen = [str(name) for name in rng.permutation(names[-count:])]
@@ -1963,6 +2067,7 @@ def evidence(total_from_parts, rng):
         "batches that divide the rows": {"n": 4 * size, "batch_size": size},
         "a last batch of one row": {"n": 4 * size + 1, "batch_size": size},
         "a smaller last batch": {"n": 4 * size + rest, "batch_size": size},
+        "one full batch and a smaller one": {"n": size + rest, "batch_size": size},
         "a single batch, not full": {"n": size, "batch_size": size + 5},
         "`n` without `batch_size`": {"n": 4 * size + 1},
         "`batch_size` without `n`": {"batch_size": size},
@@ -2088,11 +2193,12 @@ print("... with mode='max':         ", watched("val_class_output_accuracy", mode
 # %% [markdown]
 # ### Exercise: stop on one question
 #
-# Write `stopper(output, metric, patience)`: a callback for `fit` that watches the
-# **validation** value of one output. `metric` is `"loss"`, `"mae"` or `"accuracy"`.
-# Training stops after `patience` epochs in a row without a better value (any gain
-# counts, from the first epoch on), and the model gets the weights of its best epoch
-# back. 5 minutes.
+# Write `stopper(output, metric, patience)`: a callback for one call of `fit` that
+# watches the **validation** value of one output. `metric` is `"loss"`, `"mae"` or
+# `"accuracy"`. Training stops after `patience` epochs in a row without a better value
+# (any gain counts, be it 0.00001, an equal value is none, from the first epoch on). In
+# the end the model has the weights of its best epoch, also if the epochs ran out before
+# the patience. 5 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2125,15 +2231,19 @@ def evidence(stopper, rng):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
     model.compile("sgd", "mse")
 
+    def dips(level, count):
+        """Values that are no better than `level`; the first one is as good."""
+        depths = rng.uniform(0.02, 0.3, count) * (np.arange(count) > 0)
+        return (level - depths).tolist()  # Python's floats, as in the logs of fit
+
     def curve(best, patience):
-        """20 values: small gains up to `best`, with dips that do not last."""
-        values, level = [], 50.0
+        """20 values: tiny gains up to `best`, with dips that do not last."""
+        values, level = [], 0.5
         while len(values) < best:
-            level += rng.uniform(0.01, 0.03)
-            values.append(level)
-            values += list(level - rng.uniform(0.2, 0.9, patience - 1))
-        values = [*values[:best], level + 0.02]
-        return [*values, *(level - rng.uniform(0.2, 0.9, 19 - best))]
+            level += rng.uniform(1e-5, 3e-5)
+            values += [level, *dips(level, patience - 1)]
+        level += 2e-5
+        return [*values[:best], level, *dips(level, 19 - best)]
 
     def run(output, metric, patience, values):
         """Hand the callback made-up logs, the weights being the number of the epoch."""
@@ -2145,8 +2255,9 @@ def evidence(stopper, rng):
         callback.on_train_begin()
         for epoch, value in enumerate(values):
             model.set_weights([np.array([[float(epoch)]])])
-            logs = {key: 50.0 - sign * epoch for key in ("val_loss", other)}
-            logs |= {"loss": 50.0 + sign * epoch, f"val_{other}": sign * value}
+            logs = {"val_loss": 50.0 - sign * epoch, "loss": 50.0 + sign * epoch}
+            logs[other] = 50.0 - sign * abs(epoch - 3)  # in training, 3 is the best
+            logs[f"val_{other}"] = sign * value
             callback.on_epoch_begin(epoch)
             callback.on_epoch_end(epoch, logs)
             if model.stop_training:
@@ -2155,10 +2266,12 @@ def evidence(stopper, rng):
         return {"last epoch": epoch, "weights of epoch": model.get_weights()[0].item()}
 
     cases = [(m, b) for m in ("accuracy", "loss", "mae") for b in ("early", "late")]
+    cases.append((str(rng.choice(["accuracy", "loss", "mae"])), "near the end"))
     for metric, when in cases:
         output = str(rng.choice(["score", "class_output", "side"]))
         patience, other = int(rng.integers(2, 5)), f"{output}_{metric}"
-        best = int(rng.integers(*((0, 3) if when == "early" else (6, 12))))
+        spans = {"early": (0, 3), "late": (6, 12), "near the end": (18, 19)}
+        best = int(rng.integers(*spans[when]))
         values, found = curve(best, patience), {}
         given = {"output": output, "metric": metric, "patience": patience, "best": best}
 
@@ -2226,6 +2339,21 @@ def stopper(output, metric, patience):
     )
 
 
+# %% mistake: a gain must be worth its epoch
+"""You let only gains above some `min_delta` count. That may be wise, but here any gain
+was to count, however small: leave `min_delta` at 0."""
+
+
+def stopper(output, metric, patience):
+    return keras.callbacks.EarlyStopping(
+        f"val_{output}_{metric}",
+        min_delta=0.001,
+        mode="max" if metric == "accuracy" else "min",
+        patience=patience,
+        restore_best_weights=True,
+    )
+
+
 # %% mistake: the model is left at its best
 """You stop in time and keep the weights of the last epoch, `patience` epochs too late.
 Ask for `restore_best_weights=True`."""
@@ -2257,10 +2385,10 @@ def stopper(output, metric, patience):
 # it is the layer's name, numbered if you gave none. A subclassed model that returns a
 # list has no output names at all. Return a dict, and every subclassed model has them.
 #
-# Two things to look for below. A subclassed model with a list reports under the names
-# of its losses, such as `mse_loss`: two equal losses could not be told apart. And
-# `metrics_names` does not name the numbers of `evaluate`: `compile_metrics` stands for
-# all metrics together. Ask for `return_dict=True`.
+# Three things to look for below. A subclassed model with a list reports under the names
+# of its losses, such as `mse_loss`. Of two equal losses only one is reported, the other
+# is in the total alone. And `metrics_names` does not name the numbers of `evaluate`:
+# `compile_metrics` stands for all metrics together. Ask for `return_dict=True`.
 
 
 # %%
@@ -2281,6 +2409,8 @@ class Heads(keras.Model):
 # rows: M18, M23
 lists = {"loss": ["mse", entropy], "metrics": [["mae"], ["accuracy"]]}
 print("list:", measured("list", [score, digit], build=Heads, **lists))
+equal = measured("list", wide, build=Heads, loss=["mse", "mse"])
+print("list, equal losses:", equal)
 dicts = {"loss": losses, "loss_weights": counts, "metrics": metrics}
 print("dict:", measured("dict", build=Heads, **dicts))
 keras.utils.clear_session()

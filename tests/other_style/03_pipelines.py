@@ -22,7 +22,7 @@ def split_ds(ds, n_val):
         x, y = zip(*rows)
         return tf.data.Dataset.from_tensor_slices((np.stack(x), np.stack(y)))
 
-    return part(rows[:-n_val]).shuffle(1000, seed=1), part(rows[-n_val:])
+    return part(rows[:-n_val]).shuffle(len(rows), seed=1), part(rows[-n_val:])
 
 
 # %% epoch_plan

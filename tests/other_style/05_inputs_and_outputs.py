@@ -88,7 +88,9 @@ def multi_ds(x, y, w, batch_size):
 
 # %% train_only
 def train_only(model, head, x, y, learning_rate, epochs):
-    part = keras.Model(model.input, model.get_layer(head).output)
+    by_name = isinstance(model.output, dict)
+    output = model.output[head] if by_name else model.get_layer(head).output
+    part = keras.Model(model.input, output)
     if head == "score_output":
         loss = keras.losses.MeanSquaredError()
     else:
