@@ -363,11 +363,6 @@ def _is_solo_check(source):
     return bool(re.fullmatch(r"\s*check\([^()]*\)\s*", source))
 
 
-def digest_of(notebook):
-    """The notebook as text, for fingerprints: sources only."""
-    return json.dumps([[cell.id, cell.source] for cell in notebook.cells])
-
-
 def as_text(notebook):
     """The notebook as it is written to a file."""
     return nbformat.writes(notebook, version=4)

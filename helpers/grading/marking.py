@@ -104,7 +104,7 @@ def mark(course, lesson, student, keys, prints):
     place = folder_of(course, lesson.name, "verdicts", f"{student}.json")
     old = read_json(place) or {}
     new = judged(keys, result, prints)
-    new["inputs"] = _print(json.dumps([new, result["notebook"], result["cells"]]))
+    new["inputs"] = _print(json.dumps([new, result]))
     if old.get("inputs") == new["inputs"] and old.get("saved"):
         return old, False
     before = old if old.get("saved") else old.get("before") or {}

@@ -4,23 +4,20 @@ Executors only write results; judge and gradebook are in the hands of one proces
 steps are kept by content, so that a run that was stopped goes on where it was.
 """
 
-import concurrent.futures
 import os
-import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
 from tqdm import tqdm
 from traitlets.config import PyFileConfigLoader
 
-from helpers.grading import doctor, gradebook, judging, marking, store, warm
-from helpers.grading.execute import Settings, run_notebook
-from helpers.grading.sandbox import Limits, NotIsolated, allowed
-from helpers.lessons import build, notebooks
+from helpers.grading import gradebook, judging, marking, store, warm, workers
+from helpers.grading.execute import Settings
+from helpers.grading.sandbox import Limits, allowed
+from helpers.lessons import build
 from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError
 
@@ -42,7 +39,6 @@ class LessonRun:
         self.options, self.report = options, report
         self.digest = build.digest(lesson)
         self.prints = marking.evidence_prints(lesson)
-        self.released = notebooks.read(notebooks.paths(lesson)[1])
         self.keys = KeyMaker(course, lesson, self.digest)
         self.api = NbGraderAPI(config=class_config(course))
 
@@ -93,68 +89,19 @@ class LessonRun:
             store.write_json(self.path("run.json"), {**run, "open": False})
 
     def _in_order(self, todo, kept, seeds):
-        """Each submission as soon as its result is there; those that are kept first."""
+        """Each submission as soon as its result is there."""
+        yield from kept
         if not todo:
-            yield from kept
             return
-        limits = allowed(Limits(allow=tuple(self.options.allow)))
+        hide = (str(self.course),)
+        limits = allowed(Limits(hide=hide, allow=tuple(self.options.allow)))
         jobs = min(self.options.jobs or os.cpu_count(), len(todo))
-        with (
-            warm.private() as path,
-            concurrent.futures.ThreadPoolExecutor(jobs) as pool,
-        ):
+        with warm.private() as path:
             settings = Settings(seeds=seeds, limits=limits, warm_path=path)
-            work = {pool.submit(self._execute, one, settings): one for one in todo}
-            try:
-                yield from kept
-                for job in concurrent.futures.as_completed(work):
-                    job.result()
-                    self.report.executed += 1
-                    yield work[job]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    def _execute(self, one, settings):
-        """Doctor and execute one submission, and keep what came of it."""
-        content = one.path.read_bytes()
-        repaired = doctor.repair(content, self.released)
-        place = Path(self.course, gradebook.REPAIRED, one.student, one.lesson)
-        store.write_text(
-            place / f"{one.lesson}.ipynb", doctor.as_text(repaired.notebook)
-        )
-        self._copy_timestamp(one, place)
-        result = self._outcome(repaired, settings)
-        renamed = [] if one.path.stem == one.lesson else [_renamed(one)]
-        result |= {
-            "submission": store.sha256(content),
-            "notebook": store.sha256(doctor.digest_of(repaired.notebook)),
-            "prints": self.prints,
-            "seeds": list(settings.seeds),
-            "repairs": [*renamed, *repaired.repairs],
-            "flags": [*repaired.flags, *result["flags"]],
-            "own_prose": repaired.own_prose,
-        }
-        store.write_json(self.path("results", f"{one.student}.json"), result)
-
-    def _outcome(self, repaired, settings):
-        nothing = {"cells": [], "evidence": {}, "logs": {}, "flags": []}
-        nothing |= {"seconds": 0.0, "peak_gb": 0.0}
-        if repaired.problem:
-            return {**nothing, "state": "damaged", "reason": repaired.problem}
-        try:
-            return run_notebook(repaired.notebook, settings)
-        except NotIsolated:
-            raise
-        except Exception as error:  # whatever it is, the class goes on
-            reason = f"The grader stopped with {type(error).__name__}: {error}"
-            return {**nothing, "state": "our fault", "reason": reason[:500]}
-
-    def _copy_timestamp(self, one, place):
-        """nbgrader reads from it when a submission was handed in."""
-        stamp = one.path.with_name("timestamp.txt")
-        if stamp.exists():
-            shutil.copy(stamp, place / stamp.name)
+            work = workers.execute_all(self.course, todo, self.prints, settings, jobs)
+            for one in work:
+                self.report.executed += 1
+                yield one
 
     # Judge, gradebook, feedback
 
@@ -215,10 +162,6 @@ class LessonRun:
                 for grade in notebook.grades
                 if grade.name in names
             }
-
-
-def _renamed(one):
-    return f"The file was called {one.path.name}; it counts as {one.lesson}.ipynb."
 
 
 def _last(outcome):
