@@ -27,6 +27,12 @@ BATCHES, WEIGHTED = cut(X, Y), cut(X, Y, W)
 DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(SIZE)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Layers choose their seed when they are made, some before `stack` sets one."""
+    keras.utils.set_random_seed(3)
+
+
 # Models
 
 
@@ -232,9 +238,9 @@ def twice_called():
     return parity.steps(step, model, BATCHES)
 
 
-def by_hand(factor):
+def by_hand(factor, build=plain):
     """SGD without an optimizer."""
-    model = plain()
+    model = build()
 
     def step(x, y):
         with tf.GradientTape() as tape:
@@ -296,6 +302,36 @@ def frozen_statistics():
         return loss
 
     return parity.steps(step, model, BATCHES)
+
+
+def labels_of_before():
+    model, last = plain(), []
+    right = tape_step(model)
+
+    def step(x, y):
+        late = last[-1][: len(y)] if last else y
+        last.append(y)
+        return right(x, late)
+
+    return parity.steps(step, model, BATCHES)
+
+
+def same_mask():
+    """The seed of a dropout layer is set back before every step."""
+    model = dropped()
+    right, state = tape_step(model), model.layers[1].seed_generator.state
+    begin = state.numpy()
+
+    def step(x, y):
+        state.assign(begin)
+        return right(x, y)
+
+    return parity.steps(step, model, BATCHES)
+
+
+def constrained():
+    bound = keras.constraints.MaxNorm(0.5)
+    return stack(keras.layers.Dense(6, kernel_constraint=bound))
 
 
 class OwnStep(keras.Model):
@@ -469,6 +505,14 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
     ),
     "called twice": (twice_called, 1, "BatchNorm", "becomes"),
     "by hand, twice as far": (lambda: by_hand(2.0), 1, "gradient", "2.00 times"),
+    "by hand, without constraint": (
+        lambda: by_hand(1.0, constrained),
+        1,
+        "weights",
+        "kernel` becomes",
+    ),
+    "labels of the batch before": (labels_of_before, 2, "loss", "gradient"),
+    "dropout with one mask": (same_mask, 2, "dropout", "seed does not move on"),
     "outside the tape": (outside_the_tape, 1, "gradient", "inside the tape"),
     "one output only": (
         lambda: two_step(lambda a, b: 2 * b),
@@ -586,6 +630,21 @@ def backwards(model, dataset, epochs):
             model.train_on_batch(x, y)
 
 
+def running_on(model, dataset, epochs):
+    """The sum of losses is not set back after an epoch."""
+    logs, total, rows, step = [], 0.0, 0, tape_step(model)
+    for _ in range(epochs):
+        for x, y in dataset:
+            total += float(step(x, y)) * len(x)
+            rows += len(x)
+        logs.append({"loss": total / rows})
+    return logs
+
+
+def without_weights(model, dataset, epochs):
+    return fit_loop(model, dataset.map(lambda x, y, w: (x, y)), epochs)
+
+
 LOOPS = {  # name: (case, epoch, step, quantity, words)
     "no training": (
         of_loop(normed, training=False),
@@ -595,7 +654,13 @@ LOOPS = {  # name: (case, epoch, step, quantity, words)
         "training=True",
     ),
     "no penalties": (of_loop(penalised, penalty=0), 1, 1, "regularisation", "exactly"),
-    "not reset": (of_loop(plain, reset=False), 2, None, "metric", "not reset"),
+    "not reset": (
+        of_loop(lambda: plain(keras.optimizers.SGD(1.0)), reset=False),
+        2,
+        None,
+        "metric",
+        "not reset",
+    ),
     "no sizes": (
         of_loop(plain, sizes=False),
         1,
@@ -620,6 +685,24 @@ LOOPS = {  # name: (case, epoch, step, quantity, words)
     ),
     "rate decays": (of_loop(plain, decay=0.5), 2, None, "learning rate", "0.1"),
     "two updates": (of_loop(plain, times=2), 1, 1, "updates", "2 updates"),
+    "loss not reset": (
+        lambda: parity.loop(running_on, plain(), DATASET),
+        2,
+        None,
+        "loss",
+        "not reset",
+    ),
+    "sample weights dropped": (
+        lambda: parity.loop(
+            without_weights,
+            plain(),
+            tf.data.Dataset.from_tensor_slices((X, Y, W)).batch(SIZE),
+        ),
+        1,
+        1,
+        "sample weights",
+        "not used",
+    ),
     "last loss": (
         of_loop(plain, log=lambda losses: losses[-1]),
         1,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.parity.bench import Outcome, numbers, quiet_warnings, values
+from helpers.parity.bench import Outcome, numbers, quiet_warnings
 from helpers.parity.compare import Comparison, counted, name, plain_sgd, same, show
 
 
@@ -350,14 +350,15 @@ class Detective:
         if not wrong or self.comparison.differences[0].quantity != "metric":
             return None
         key, yours = wrong[0].where, wrong[0].yours
-        for words, state, training in (
-            ("it is taken after the update", self.fit.after, True),
-            ("it is taken after the update", self.fit.after, False),
-            ("it is taken with training=False", self.before, False),
+        for moment, state, training in (
+            ("after the update", self.fit.after, True),
+            ("after the update", self.fit.after, False),
+            ("with training=False", self.before, False),
         ):
             logs = self._logs_at(state, training)
             if key in logs and same(yours, logs[key], self.comparison.rtol):
-                return "metric", f"{wrong[0].words}: {words}"
+                words = f"{wrong[0].words}, its value {moment}: is it taken there?"
+                return "metric", words
         return None
 
     def _logs_at(self, state, training):
@@ -392,14 +393,11 @@ def proportion(yours, expected):
     if not square:
         return None
     ratio = float(np.dot(yours, expected)) / square
-    return ratio if abs(ratio) > 1e-9 and alike(yours, ratio * expected) else None
+    if abs(ratio) < 1e-9 or abs(ratio - 1) < 5e-3:
+        return None
+    return ratio if alike(yours, ratio * expected) else None
 
 
 def times(ratio):
     """A factor with two decimals, or three digits where it is small."""
     return f"{ratio:.2f}" if abs(ratio) >= 0.1 else f"{ratio:.3g}"
-
-
-def finals(bench):
-    """The trainable weights as they stand, arrays."""
-    return [values(variable) for variable in bench.trainable()]

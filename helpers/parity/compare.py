@@ -314,14 +314,15 @@ def read_gradients(optimizer, trainable, before, outcome, rate=None):
         rate: the learning rate; by default what the optimizer has at the end.
 
     Returns:
-        A list of `Read`, one per variable, after clipping; None for optimizers that
-        tell no gradient.
+        A list of `Read`, one per variable, after clipping; None where nothing can be
+        read.
     """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     config, kind = optimizer.get_config(), type(optimizer).__name__.lower()
     if kind == "sgd" and not config.get("momentum"):
         rate = rate or _effective_rate(optimizer, outcome)
-        if not rate or config.get("weight_decay"):
+        bound = any(getattr(v, "constraint", None) for v in trainable)
+        if not rate or bound or config.get("weight_decay"):
             return None
         return [_from_step(v, rate, before, outcome) for v in trainable]
     if kind == "sgd":

@@ -177,7 +177,8 @@ class Stepwise:
                     fit, comparison = other, again
         cause = Detective(comparison, batch, self.earlier).cause()
         sure = {d.quantity for d in comparison.differences} & SURE
-        unsure = random and not sure and not matches(comparison)
+        again = random and self._draws_again(before, fit, mine)
+        unsure = random and not sure and not again and not matches(comparison)
         if (
             unsure
             and not self._is_known(cause)
@@ -185,7 +186,23 @@ class Stepwise:
         ):
             self.chance = True
             return fit, comparison, None
+        if again and not self._is_known(cause):
+            cause = (
+                "dropout",
+                "the model's seed does not move on, so what is random in it "
+                "(dropout, noise) is the same in every step",
+            )
         return fit, comparison, describe(comparison, cause)
+
+    def _draws_again(self, before, fit, mine):
+        """Whether a seed that fit moves on stays where it is, or goes back."""
+        for seed in self.bench.seeds():
+            was, fits, yours = (
+                s[id(seed)][-1] for s in (before, fit.after, mine.after)
+            )
+            if fits > was >= yours:
+                return True
+        return False
 
     def _is_known(self, cause):
         """Whether a repeated mistake gave the very numbers, so it is no chance."""
@@ -281,6 +298,9 @@ def describe(comparison, cause):
     settings = settings_that_differ(comparison)
     if cause:
         quantity, words = cause
+        loss = [d for d in differences if d.quantity == "loss"]
+        if quantity == "gradient" and loss:  # the loss comes first
+            quantity, words = "loss", f"{loss[0].words}; and {words}"
         same_kind = [d for d in differences if d.quantity == quantity]
         same_place = [d for d in differences if d.where in words]
         first = [*same_kind, *same_place, first][0]

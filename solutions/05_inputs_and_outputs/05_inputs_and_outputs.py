@@ -1466,10 +1466,9 @@ plots.weight_changes(changes, "Training the digits leaves only the seconds alone
 # ### Exercise: train one head
 #
 # Write `train_only(model, head, x, y, learning_rate, epochs)`. `model` is functional,
-# with the outputs `score_output` and `class_output` as a dict (whose layers may be
-# called otherwise, as in `pen_model`), or as a list in either order; `model.output`
-# tells. `head` is the name of one of them, and `y` is a dict with the targets of this
-# head only.
+# with the outputs `score_output` and `class_output` as a dict (its layers may be called
+# otherwise, as in `pen_model`) or as a list in either order; `model.output` tells.
+# `head` is one of these names, `y` a dict with the targets of this head only.
 #
 # Compile with `keras.optimizers.SGD(learning_rate)`; only this head's loss counts:
 # mean squared error for `score_output`, sparse cross-entropy from logits for

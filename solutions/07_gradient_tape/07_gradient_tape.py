@@ -2654,7 +2654,7 @@ plots.clipping(gradients, ways, ("first tensor", "second tensor"))
 
 # %% [markdown]
 # Right: the gradient of all tensors, as one arrow, becomes shorter and keeps its
-# direction. Left: each tensor is clipped by itself, and the arrow **turns**: the second
+# direction. Left: each tensor is clipped alone, and the arrow **turns**: the second
 # tensor had most to learn, now both move alike. Habit: `global_clipnorm`.
 #
 # Two more things an optimizer does to weights, gradient or not. `weight_decay` shrinks
@@ -4177,8 +4177,8 @@ print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
 # %% [markdown]
 # ### Exercise: six patients
 #
-# Write the six functions so that they do what their first line says (without the
-# `sick_`), and `diagnose(name)`, the letter of the illness.
+# Write the six functions, without `sick_`, so that they do what their first line says,
+# and `diagnose(name)`, the letter of the illness.
 #
 # | | illness |
 # |---|---|
@@ -4190,8 +4190,8 @@ print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
 # | F | an iterator was used up |
 #
 # `slopes` calls the model as in training, without penalties. In `two_norms`, a variable
-# that a loss does not reach adds nothing. `clip_and_update` scales all gradients down
-# to the global norm `most` where they exceed it. 25 minutes.
+# out of a loss's reach adds nothing. `clip_and_update` scales all gradients down to
+# the global norm `most`. 25 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
