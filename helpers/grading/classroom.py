@@ -124,7 +124,7 @@ def grade(folder, options=None):
     found = submissions(course, options)
     if not found:
         raise LessonError(
-            f"Nothing to grade: {course.name}/submitted/STUDENT/LESSON/ has no notebook."
+            f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
         )
     report = Report()
     with _alone(course):

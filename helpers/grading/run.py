@@ -38,6 +38,11 @@ class LessonRun:
         self.course, self.lesson = course, lesson
         self.options, self.report = options, report
         self.digest = build.digest(lesson)
+        if (build.built_key(lesson) or {}).get("digest") != self.digest:
+            raise LessonError(
+                f"The notebooks of {lesson.name} do not fit its script, so they cannot "
+                f"be graded by it. Mend it with `course build {lesson.name}`."
+            )
         self.prints = marking.evidence_prints(lesson)
         self.keys = KeyMaker(course, lesson, self.digest)
         self.api = NbGraderAPI(config=class_config(course))
