@@ -357,6 +357,18 @@ def test_a_wrong_check_cannot_be_built(tmp_path):
     assert any("new rows are scaled with their own" in text for text in failures)
 
 
+def test_a_reference_that_only_stops_cannot_be_built(tmp_path):
+    source = (SOLUTIONS / "00_warm_up" / "00_warm_up.py").read_text(encoding="utf-8")
+    broken = source.replace("def holdout(", "holdout = None\ndef another(", 1)
+    assert broken != source
+    path = tmp_path / "00_warm_up.py"
+    path.write_text(broken, encoding="utf-8")
+    lesson = build.read(path)
+    exercise = next(e for e in lesson.exercises if e.name == "holdout")
+    with pytest.raises(LessonError, match="reference of `holdout`"):
+        keys.prove(lesson, exercise, base(lesson), [1])
+
+
 QUIZ = r"<details><summary>(.*?)</summary>\s*(Right|No):"
 
 

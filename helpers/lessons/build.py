@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,7 +12,7 @@ from helpers.lessons import keys, notebooks
 from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError, read
 
-APART = ("grading", "keys")  # of helpers: what no output of a lesson depends on
+ALWAYS = ("checks", "lessons", "runtime")  # helpers that every lesson rests on
 
 
 def find(names=()):
@@ -34,10 +35,17 @@ def find(names=()):
 def digest(lesson):
     """Fingerprint of everything that a lesson's notebooks and key are made from."""
     found = hashlib.sha256(lesson.path.read_bytes())
-    for file in sorted((ROOT / "helpers").rglob("*.py")):
-        if not set(file.parts) & set(APART):
-            found.update(file.read_bytes())
+    for file in _helpers_of(lesson):
+        found.update(file.read_bytes())
     return found.hexdigest()[:16]
+
+
+def _helpers_of(lesson):
+    """The files that its outputs depend on: of all parts of `helpers` that it names."""
+    source = lesson.path.read_text(encoding="utf-8")
+    for part in sorted((ROOT / "helpers").iterdir()):
+        if part.stem in ALWAYS or re.search(rf"\b{part.stem}\b", source):
+            yield from sorted(part.rglob("*.py")) if part.is_dir() else [part]
 
 
 def build(lesson, solutions=True, force=False):

@@ -109,6 +109,11 @@ def _reference_records(lesson, exercise, trial, seed):
         record.pop("given", None)
         if error:  # keep what is compared
             record["error"] = {"type": error["type"], "message": error["message"]}
+    if records and all("error" in record for record in records):
+        raise LessonError(
+            f"{where}`{exercise.name}` keeps no promise on seed {seed}; all stop with "
+            f"an error, the first one with {records[0]['error']['type']}."
+        )
     return records
 
 

@@ -12,6 +12,7 @@
 # You need lesson 01.
 
 # %%
+import contextlib
 import json
 import os
 import tempfile
@@ -642,8 +643,7 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 # No: the optimizer keeps its rate, and it would act on all that is trained.
 #
 # </details>
-# <details><summary>The training step was compiled before and still leaves these layers
-# out</summary>
+# <details><summary>The compiled training step still leaves these layers out</summary>
 #
 # Right: call `model.make_train_function(force=True)` afterwards, or train in two calls:
 # `fit`, unfreeze, `compile`, `fit`.
@@ -1944,8 +1944,8 @@ def evidence(checkpointing, rng):
 
     def kept(*run, as_text=False, **settings):
         """The epoch whose weights are in each file."""
-        with tempfile.TemporaryDirectory() as outside:
-            folder = Path(outside) / "not" / "there"
+        with tempfile.TemporaryDirectory() as outside, contextlib.chdir(outside):
+            folder = Path("not") / "there"
             train(*run[:2], str(folder) if as_text else folder, *run[2:], **settings)
             return {
                 path: epoch_in(folder / path) for path in ("best.keras", "last.keras")
@@ -1956,14 +1956,16 @@ def evidence(checkpointing, rng):
             model = keras.models.load_model(path)
             return int(model.get_weights()[0].item()) if model.compiled else "bare"
 
-    def first():
-        stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
-        runs["val_loss"] = kept("val_loss", losses, stop, as_text=True)
-        return runs["val_loss"]["best.keras"]
+    def first(name):
+        if "first" not in runs:
+            stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
+            runs["first"] = kept("val_loss", losses, stop, as_text=True)
+        return runs["first"][name]
 
-    def second():
-        runs["val_f1"] = kept("val_f1", scores, monitor="val_f1", mode="max")
-        return runs["val_f1"]["best.keras"]
+    def second(name):
+        if "second" not in runs:
+            runs["second"] = kept("val_f1", scores, monitor="val_f1", mode="max")
+        return runs["second"][name]
 
     spot = int(rng.integers(2))  # of the best val_loss; loss is best at the other one
     losses, loss = [a, a, high, b], [9.0, 9.0, 8.0, 7.0, 6.0]
@@ -1972,15 +1974,11 @@ def evidence(checkpointing, rng):
     top, bottom = rng.permutation([spot, 2])
     scores[top], scores[bottom], scores[1 - spot] = high, low, a
     given = {"val_loss": losses[:3], "and then": "a crash"}
-    yield "val_loss: the epoch in best.keras", first, given
-    yield (
-        "val_loss: the epoch in last.keras",
-        lambda: runs["val_loss"]["last.keras"],
-        given,
-    )
+    for name in ("best.keras", "last.keras"):
+        yield f"val_loss: the epoch in {name}", lambda: first(name), given
     given = {"val_f1": scores, "monitor": "val_f1", "mode": "max"}
-    yield "val_f1: the epoch in best.keras", second, given
-    yield "val_f1: the epoch in last.keras", lambda: runs["val_f1"]["last.keras"], given
+    for name in ("best.keras", "last.keras"):
+        yield f"val_f1: the epoch in {name}", lambda: second(name), given
 
 
 check("06/checkpointing", evidence)
@@ -2955,15 +2953,13 @@ print("schedule and assignment:", text)
 # No: nobody reads `lr`. There is no error and no effect.
 #
 # </details>
-# <details><summary>Decide for one: the plateau with `Adam(0.001)`, or the cosine
-# alone</summary>
+# <details><summary>Keep one: the plateau with `Adam(0.001)`, or the cosine</summary>
 #
 # Right: one place decides. If you need both, write one callback that computes the rate
 # from epoch and loss and assigns `optimizer.learning_rate`.
 #
 # </details>
-# <details><summary>Count `decay_steps` in epochs, so that the schedule is over
-# early</summary>
+# <details><summary>Count `decay_steps` in epochs, so that it is over early</summary>
 #
 # No: the rate would be at its end after a few steps, whatever the loss does.
 #
@@ -2975,9 +2971,9 @@ print("schedule and assignment:", text)
 # Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
 # cooldown=0, min_lr=0.0)`, without using `ReduceLROnPlateau`: the list of learning
 # rates that the epochs use. Smaller `values` are better; `lr` is the first
-# rate. At the end of each epoch:
+# rate. After each epoch:
 #
-# 1. In a cooldown: take 1 from what is left, and set the wait to 0.
+# 1. In a cooldown: take 1 from it, set the wait to 0.
 # 2. The first value is the best, and then each that beats it by more than `min_delta`.
 #    A new best sets the wait to 0.
 # 3. Else, with no cooldown left: add 1 to the wait. If it reaches `patience` and the
@@ -3176,7 +3172,7 @@ def simulate_plateau(
     return used
 
 
-# %% mistake: every gain counts
+# %% mistake: a gain is a gain
 """You ignore `min_delta`: a gain of a millionth keeps the rate high. It must be larger
 than `min_delta`."""
 

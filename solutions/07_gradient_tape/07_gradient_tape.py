@@ -2307,13 +2307,13 @@ plots.loop_times(
 # ### Exercise: an epoch in one call
 #
 # Write `make_epoch(model, optimizer, loss_fn, batch_size)`. It returns a function of
-# `(x, y)`, arrays or tensors with the same number of rows, that trains `model` on them
-# for one epoch and returns the epoch's mean loss, a number or a tensor. Go through the
-# rows in the order given, in batches of `batch_size`; the last one may be smaller. Each
-# batch does what a step of `fit` does, penalties of the model and `training=True`
-# included, with the given `optimizer`. The mean loss is that of `fit`'s log: each row
-# counts once. The loop over the batches is part of **one** compiled function, its size
-# does not grow with the number of batches, and further epochs trace nothing new.
+# `(x, y)`, arrays or tensors, that trains `model` on them for one epoch and returns the
+# epoch's mean loss, a number or a tensor. Go through the rows in the order given, in
+# batches of `batch_size`; the last one may be smaller. Each batch does what a step of
+# `fit` does, penalties of the model and `training=True` included, with the given
+# `optimizer`. In the mean loss each row counts once, as in `fit`'s log. The loop over
+# the batches is part of **one** compiled function, its size does not grow with the
+# number of batches, and further epochs trace nothing new.
 # 20 minutes.
 #
 # <details><summary>Hint 1</summary>
