@@ -51,6 +51,7 @@ bench: .venv/done
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install -q --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
+	$(BIN)/course kernel
 	@touch $@
 
 .venv-colab/done: requirements-colab.txt

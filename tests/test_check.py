@@ -2,6 +2,7 @@
 
 import pytest
 
+from helpers import checks
 from helpers.checks import check
 from helpers.lessons import build
 from helpers.lessons.answers import Trial, answers, base_namespace
@@ -102,3 +103,17 @@ def test_undefined_says_what_to_do(judged):
 def test_an_unknown_exercise_is_told(name, capsys):
     assert check(name, lambda rng: None) == 0.0
     assert "There is no exercise" in capsys.readouterr().out
+
+
+def test_while_a_class_is_graded_evidence_goes_to_the_grader(monkeypatch, capsys):
+    got = []
+    monkeypatch.setattr(checks, "grading", lambda *arguments: got.append(arguments))
+    assert checks.check("00/scale", evidence_of_nothing, rtol=1, seconds=3) is None
+    assert got == [("00/scale", evidence_of_nothing, 3)]
+    checks.hint("00/scale")
+    checks.solution("00/scale")
+    assert capsys.readouterr().out.count("no hints and no solutions") == 2
+
+
+def evidence_of_nothing(rng):
+    yield "nothing", 0

@@ -1,21 +1,47 @@
-"""The sample class through nbgrader: marks, diagnoses, feedback, damaged files."""
+"""A class from files to marks: sandbox, judge, gradebook, feedback, report."""
 
+import json
 import os
 import re
 import signal
 
+import nbformat
 import pytest
 from nbgrader.api import Gradebook
-from sample_class import sources, students, write_class
+from sample_class import fill, released, right, sources, students, write_class
 
-from helpers.grading import classroom
+from helpers.grading import classroom, report, workers
+from helpers.grading.classroom import Options, Submission, grade
+from helpers.grading.execute import Settings
+from helpers.grading.run import KeyMaker
 from helpers.lessons import build
+from helpers.lessons.script import LessonError
 
-LESSONS = build.find()
+LESSONS = build.find(["00", "05"])
 WHOLE = LESSONS[0]  # handed in by the whole class
-FEW = ("right", "mistake_1")  # who hand in every lesson
-GIVEN_UP = {"copied_check", "cut_off"}  # what nbgrader itself refuses
+FEW = ("right", "mistake_1")  # who hand in the other one, too
 pytestmark = pytest.mark.xdist_group("class")  # in one process: it is graded once
+every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda found: found.name)
+
+FIRST, SECOND = (exercise.name for exercise in WHOLE.exercises[:2])
+HONEST_TROUBLE = {
+    # An answer that ends the kernel costs what comes after it, not what came before.
+    "ends_the_kernel": {SECOND: "import os\nos._exit(1)"},
+    "forges_the_check": {
+        FIRST: "import helpers.checks\nhelpers.checks.check = lambda *a, **k: 99\n"
+        "check = lambda *a, **k: 99"
+    },
+    "script_in_output": {
+        FIRST: "from IPython.display import HTML, display\n"
+        "display(HTML('<script>alert(1)</script><b>bold</b>'))"
+    },
+}
+
+
+def submit(folder, student, notebook, name=WHOLE.name):
+    path = folder / "submitted" / student / WHOLE.name / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nbformat.writes(notebook), encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -23,47 +49,45 @@ def graded(tmp_path_factory):
     """Folder and report of the whole class, graded once."""
     folder = tmp_path_factory.mktemp("class")
     write_class(folder, LESSONS, few=FEW)
-    found = classroom.submissions(folder)
-    return folder, classroom.grade_all(folder, found)
+    known = {name: every["reference"] for name, every in sources(WHOLE).items()}
+    for student, change in HONEST_TROUBLE.items():
+        submit(folder, student, fill(WHOLE, {**known, **change}))
+    submit(folder, "renamed", right(WHOLE), "hw (1)")
+    return folder, grade(folder)
 
 
-def marks(graded, student, lesson):
+def checked(found, student, lesson=WHOLE):
+    """The marks of one student without the written answer."""
+    names = {exercise.name for exercise in lesson.exercises}
     return {
         mark.exercise: mark
-        for mark in graded[1].marks
+        for mark in found.marks
         if (mark.student, mark.lesson) == (student, lesson.name)
+        and mark.exercise in names
     }
 
 
-def checked(graded, student, lesson):
-    """The marks of one student without the written answer."""
-    names = {exercise.name for exercise in lesson.exercises}
-    found = marks(graded, student, lesson)
-    return {name: mark for name, mark in found.items() if name in names}
-
-
-every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda found: found.name)
-
-
-def test_only_what_is_no_notebook_any_more_is_given_up(graded):
-    failures = graded[1].failures
-    assert {student for student, _ in failures} == GIVEN_UP
-    for (student, _), reason in failures.items():
-        words = {"copied_check": "is there 2 times", "cut_off": "file is damaged"}
-        assert words[student] in reason
+def full(marks):
+    return all(mark.points == mark.most for mark in marks)
 
 
 @pytest.mark.parametrize(
     ("student", "lesson"),
-    [*(("right", lesson) for lesson in LESSONS), ("other_style", WHOLE)],
+    [
+        *(("right", lesson) for lesson in LESSONS),
+        ("other_style", WHOLE),
+        ("copied_check", WHOLE),
+        ("deleted_check", WHOLE),
+        ("renamed", WHOLE),
+    ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_right_answers_get_full_marks(graded, student, lesson):
-    found = checked(graded, student, lesson)
-    assert len(found) == len(lesson.exercises)
-    assert {name: mark.points for name, mark in found.items()} == {
-        name: mark.most for name, mark in found.items()
-    }
+def test_right_answers_get_full_marks_whatever_became_of_the_file(
+    graded, student, lesson
+):
+    found = checked(graded[1], student, lesson)
+    assert len(found) == len(lesson.exercises) and full(found.values())
+    assert {mark.state for mark in found.values()} == {"right"}
 
 
 @every_lesson
@@ -71,75 +95,101 @@ def test_every_known_mistake_loses_points_and_is_named(graded, lesson):
     most = None if lesson is WHOLE else 1
     for exercise in lesson.exercises:
         for number, mistake in enumerate(exercise.mistakes[:most], start=1):
-            mark = checked(graded, f"mistake_{number}", lesson)[exercise.name]
-            assert mark.points < mark.most
+            mark = checked(graded[1], f"mistake_{number}", lesson)[exercise.name]
+            assert mark.points < mark.most and mark.state == "wrong"
             assert mark.note == mistake.name
 
 
-@every_lesson
-def test_marks_are_those_of_the_learners_own_check(graded, lesson):
-    """Partial credit as the judge gives it, read by nbgrader from the cell."""
+def test_marks_are_those_of_the_learners_own_check(graded):
+    """Other seeds, the same marks: for every mistake and every other style."""
     from helpers.checks.judge import judge_seed_by_seed
     from helpers.checks.keys import exercise_key
     from helpers.lessons.answers import Trial, base_namespace
 
-    base = base_namespace(lesson)
-    for exercise in lesson.exercises:
-        key = exercise_key(f"{lesson.number}/{exercise.name}")
-        _, _, *wrong = sources(lesson)[exercise.name].items()
-        (name, source), number = wrong[0], 1
-        trial = Trial(lesson, exercise, name, source, base)
-        wanted = judge_seed_by_seed(key, trial.evidence).earned
-        mark = checked(graded, f"mistake_{number}", lesson)[exercise.name]
-        assert mark.points == pytest.approx(wanted)
+    base = base_namespace(WHOLE)
+    for exercise in WHOLE.exercises:
+        key = exercise_key(f"{WHOLE.number}/{exercise.name}")
+        for number, mistake in enumerate(exercise.mistakes, start=1):
+            trial = Trial(WHOLE, exercise, mistake.name, mistake.source, base)
+            wanted = judge_seed_by_seed(key, trial.evidence).earned
+            mark = checked(graded[1], f"mistake_{number}")[exercise.name]
+            assert mark.points == pytest.approx(wanted), mistake.name
 
 
 def test_half_finished_and_untouched(graded):
-    half = list(checked(graded, "half_finished", WHOLE).values())
+    half = list(checked(graded[1], "half_finished").values())
     first = len(half) // 2
-    assert all(mark.points == mark.most for mark in half[:first])
+    assert full(half[:first])
     assert all(mark.points == 0 for mark in half[first:])
     assert half[first].note == "stopped with Undefined"
-    untouched = checked(graded, "untouched", WHOLE).values()
+    untouched = checked(graded[1], "untouched").values()
     assert {(mark.points, mark.note) for mark in untouched} == {(0, "not attempted")}
 
 
-def test_damage_to_check_cells(graded):
-    edited = checked(graded, "edited_check", WHOLE).values()
-    assert sum(mark.points for mark in edited) == 0
-    deleted = checked(graded, "deleted_check", WHOLE)
-    assert [mark.points for mark in deleted.values()].count(None) <= 1
-    rest = list(deleted.values())[1:]
-    assert all(mark.points == mark.most for mark in rest)
+def test_edited_checks_count_for_nothing_and_are_told(graded):
+    marks = checked(graded[1], "edited_check").values()
+    assert sum(mark.points for mark in marks) == 0
+    flags = graded[1].flags["edited_check", WHOLE.name]
+    assert len(flags) == len(WHOLE.exercises) and "was edited" in flags[0]
+
+
+def test_a_damaged_file_stops_nobody_and_keeps_what_can_be_read(graded):
+    told = graded[1].repairs["cut_off", WHOLE.name]
+    assert "The file is damaged" in told[0]
+    assert len(checked(graded[1], "cut_off")) == len(WHOLE.exercises)
+
+
+def test_a_dead_kernel_costs_its_exercise_alone(graded):
+    marks = checked(graded[1], "ends_the_kernel")
+    assert marks.pop(SECOND).points == 0 and full(marks.values())
+    state, reason = graded[1].troubles["ends_the_kernel", WHOLE.name]
+    assert state == "crashed" and "the kernel died" in reason
+
+
+def test_a_forged_check_earns_nothing_and_is_told(graded):
+    marks = checked(graded[1], "forges_the_check").values()
+    assert sum(mark.points for mark in marks) == 0
+    assert {mark.state for mark in marks} == {"tampered"}
+    assert graded[1].flags["forges_the_check", WHOLE.name]
 
 
 @every_lesson
 def test_written_answers_wait_for_a_person(graded, lesson):
-    names = {exercise.name for exercise in lesson.exercises}
-    (answer,) = [
+    names = {cell.name for cell in lesson.cells if cell.role == "answer"}
+    (mark,) = [
         mark
-        for name, mark in marks(graded, "right", lesson).items()
-        if name not in names
+        for mark in graded[1].marks
+        if (mark.student, mark.lesson) == ("right", lesson.name)
+        and mark.exercise in names
     ]
-    assert answer.note == "to be read by a person"
+    assert mark.points is None and mark.note == "to be read by a person"
+
+
+def feedback(folder, student, lesson=WHOLE):
+    path = folder / "feedback" / student / lesson.name / f"{lesson.name}.html"
+    return path.read_text(encoding="utf-8")
 
 
 @every_lesson
-def test_feedback_shows_verdicts_with_descriptions_and_no_mistakes_of_others(
-    graded, lesson
-):
-    path = graded[0] / "feedback" / "mistake_1" / lesson.name / f"{lesson.name}.html"
-    page = path.read_text(encoding="utf-8")
+def test_feedback_shows_verdicts_and_pictures_with_descriptions(graded, lesson):
+    page = feedback(graded[0], "mistake_1", lesson)
     name = lesson.exercises[0].mistakes[0].name
     assert "You assumed:" in page and name.split("`")[0] in page
+    assert re.search(r'<img alt="[^"]{20,}" src="data:image/png', page)
     assert not re.search(r"<img(?![^>]*alt=)", page)
-    assert "No description has been provided" not in page
+
+
+def test_feedback_tells_repairs_and_runs_nothing_of_the_learners(graded):
+    assert "From the grader" in feedback(graded[0], "deleted_check")
+    assert "From the grader" not in feedback(graded[0], "right")
+    page = feedback(graded[0], "script_in_output")
+    assert "<b>bold</b>" in page and "alert(1)</script>" not in page
 
 
 def test_the_gradebook_has_every_student(graded):
     with Gradebook(f"sqlite:///{graded[0] / 'gradebook.db'}") as book:
         names = {student.id for student in book.students}
-    assert names >= set(students(LESSONS[0])) - GIVEN_UP
+    assert names == {*students(WHOLE), *HONEST_TROUBLE, "renamed"}
 
 
 def test_the_table_names_student_exercise_points_and_diagnosis(graded, capsys):
@@ -148,23 +198,105 @@ def test_the_table_names_student_exercise_points_and_diagnosis(graded, capsys):
     assert re.search(
         r"mistake_1 +00/holdout +\d\S* / 3 +the tail is a fair sample", out
     )
-    assert re.search(r"cut_off +00 +- +not graded: the file is damaged", out)
+    assert "Repaired:" in out and "To look at:" in out and "Cut short:" in out
 
 
-def kill(folder, student, lesson):
-    if student == "killer":
+def test_the_report_shows_exercises_misconceptions_and_whom_to_look_at(graded):
+    page = report.write(graded[0], WHOLE).read_text(encoding="utf-8")
+    assert not re.search(r"<script|https?:", page)
+    assert "the tail is a fair sample" in page
+    assert f"../feedback/mistake_1/{WHOLE.name}/{WHOLE.name}.html#check-holdout" in page
+    look = page[page.index("Look at these first") : page.index("<h2>Marks")]
+    assert "ends_the_kernel" in look and "forges_the_check" in look
+    assert ">right<" not in look
+
+
+def test_items_that_tell_good_from_weak_correlate_with_the_rest(graded):
+    pairs = report.found(graded[0], WHOLE)
+    assert report.discrimination(pairs, "standardise") > 0.3
+    alike = {name: pair for name, pair in pairs.items() if name in ("right", "renamed")}
+    assert report.discrimination(alike, "standardise") is None
+
+
+# A second run; these change the class
+
+
+def test_nothing_is_done_twice(graded):
+    again = grade(graded[0])
+    assert again.executed == 0 and again.changes == []
+    assert len(again.marks) == len(graded[1].marks)
+
+
+def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
+    folder, name = graded[0], WHOLE.name
+    written = next(cell.name for cell in WHOLE.cells if cell.role == "answer")
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
+        book.find_grade(written, name, name, "mistake_2").manual_score = 1.5
+        book.find_comment(written, name, name, "mistake_2").manual_comment = "Good."
+        book.db.commit()
+    submit(folder, "mistake_2", released(WHOLE))
+    again = grade(folder, Options(student="mistake_2"))
+    assert again.executed == 1
+    assert {mark.points for mark in checked(again, "mistake_2").values()} == {0}
+    (mark,) = [mark for mark in again.marks if mark.exercise == written]
+    assert (mark.points, mark.state) == (1.5, "marked by hand")
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
+        comment = book.find_comment(written, name, name, "mistake_2")
+        assert comment.manual_comment == "Good."
+        assert book.find_submission(name, "mistake_2").score == 1.5
+
+
+def test_a_change_of_points_is_judged_without_executing(graded, monkeypatch):
+    keys = KeyMaker.get
+
+    def dearer(self, seeds):
+        found = keys(self, seeds)
+        return {**found, FIRST: {**found[FIRST], "points": 4.0}}
+
+    monkeypatch.setattr(KeyMaker, "get", dearer)
+    again = grade(graded[0], Options(lessons=("00",), execute=False))
+    assert again.executed == 0
+    assert ("right", WHOLE.name, FIRST, 2.0, 4.0) in again.changes
+    monkeypatch.undo()
+    grade(graded[0], Options(lessons=("00",), execute=False))
+
+
+def test_a_second_grading_of_the_same_folder_is_kept_out(graded):
+    with classroom._alone(graded[0]), pytest.raises(LessonError, match="is running"):
+        grade(graded[0])
+
+
+# Without a class
+
+
+def kill_or_note(course, one, prints, settings):
+    if one.student == "killer":
         os.kill(os.getpid(), signal.SIGKILL)
-    return ""
+    (course / f"{one.student}.txt").write_text("done")
 
 
 def test_a_killed_process_costs_one_submission_not_the_class(monkeypatch, tmp_path):
-    monkeypatch.setattr(classroom, "grade_one", kill)
-    found = [(student, "00") for student in ("killer", "ada", "max")]
-    graded = dict(classroom._in_processes(tmp_path, found, 2))
-    assert "was killed" in graded[("killer", "00")]
-    assert [graded[("ada", "00")], graded[("max", "00")]] == ["", ""]
+    monkeypatch.setattr(workers, "execute", kill_or_note)
+    todo = [
+        Submission(student, WHOLE.name, tmp_path / f"{student}.ipynb")
+        for student in ("killer", "ada", "max")
+    ]
+    for one in todo:
+        one.path.write_text("{}")
+    done = list(workers.execute_all(tmp_path, todo, {}, Settings(), 2))
+    assert {one.student for one in done} == {"killer", "ada", "max"}
+    assert (tmp_path / "ada.txt").exists() and (tmp_path / "max.txt").exists()
+    path = tmp_path / "evidence" / WHOLE.name / "results" / "killer.json"
+    assert json.loads(path.read_text())["state"] == "our fault"
 
 
-def test_an_empty_folder_is_told(tmp_path, capsys):
-    assert classroom.grade(tmp_path) == 1
-    assert "Nothing to grade: no notebook is in" in capsys.readouterr().out
+def test_a_lesson_that_was_not_built_is_not_graded(tmp_path, monkeypatch):
+    submit(tmp_path, "ada", released(WHOLE))
+    monkeypatch.setattr(build, "digest", lambda lesson: "another")
+    with pytest.raises(LessonError, match="course build 00_warm_up"):
+        grade(tmp_path)
+
+
+def test_an_empty_folder_is_told(tmp_path):
+    with pytest.raises(LessonError, match="has no notebook"):
+        grade(tmp_path)

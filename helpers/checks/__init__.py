@@ -18,6 +18,9 @@ __all__ = [
 ]
 
 
+grading = None  # set in a grader's kernel: takes evidence, see `check`
+
+
 class Points(float):
     """The points of a check: a number for nbgrader, a short line for the reader."""
 
@@ -45,8 +48,11 @@ def check(exercise, evidence, rtol=None, atol=None, seconds=None):
 
     Returns:
         The points as a float, which nbgrader reads as partial credit. Whatever the
-        answer does, no exception leaves this function.
+        answer does, no exception leaves this function. While a class is graded:
+        None, and the evidence goes to the grader, who alone holds the key.
     """
+    if grading is not None:
+        return grading(exercise, evidence, seconds)
     try:
         key = exercise_key(exercise)
     except KeyMissing as error:
@@ -78,12 +84,22 @@ def _verdict(key, evidence):
     return verdict
 
 
-def hint(exercise):
-    """Show the next hint for an exercise: a nudge, an idea, then almost the code."""
+def _key(exercise):
+    """The key of an exercise; where there is none, None after a sentence about it."""
+    if grading is not None:
+        print("While a class is graded, there are no hints and no solutions.")
+        return None
     try:
-        key = exercise_key(exercise)
+        return exercise_key(exercise)
     except KeyMissing as error:
         print(error)
+        return None
+
+
+def hint(exercise):
+    """Show the next hint for an exercise: a nudge, an idea, then almost the code."""
+    key = _key(exercise)
+    if key is None:
         return
     hints, record = key["hints"], load().get(key["id"], {})
     number = min(int(record.get("hints", 0)), len(hints) - 1)
@@ -95,10 +111,8 @@ def hint(exercise):
 
 def solution(exercise):
     """Show the reference answer of an exercise, where this release contains it."""
-    try:
-        key = exercise_key(exercise)
-    except KeyMissing as error:
-        print(error)
+    key = _key(exercise)
+    if key is None:
         return
     if key["solution"] is None:
         print("This release of the course comes without solutions. Ask your teacher.")

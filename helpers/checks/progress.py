@@ -9,6 +9,7 @@ from pathlib import Path
 from helpers.checks.keys import lesson_key, lesson_names
 from helpers.checks.show import CELL, SIGNS, display_bundle
 
+NO_KEYS = "No lesson is installed here, so there is no progress to show."
 FILE = ".course_progress.json"
 memory = {}  # what this session knows, wherever the file cannot be read or written
 
@@ -90,7 +91,7 @@ def progress(lesson=""):
     chosen = [key for key in keys if key["lesson"].startswith(str(lesson))]
     if not chosen:
         known = ", ".join(key["lesson"][:2] for key in keys)
-        print(f"There is no lesson {lesson}; there are {known}.")
+        print(f"There is no lesson {lesson}; there are {known}." if keys else NO_KEYS)
         return
     rows = [row for key in chosen for row in rows_of(key, records)]
     if lesson:

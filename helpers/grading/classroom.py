@@ -1,28 +1,29 @@
-"""Grade a class with nbgrader and tell what became of every exercise.
+"""Grade a class: what a teacher asks for, and what they are told.
 
 The folder is an nbgrader course folder: `submitted/STUDENT/LESSON/LESSON.ipynb` is
-there, `gradebook.db`, `autograded/` and `feedback/` are made. Every submission is
-graded on its own, so that a damaged one stops nobody else.
+there; `gradebook.db`, `autograded/` and `feedback/` are made as nbgrader makes them,
+`evidence/` holds what the submissions yielded.
 """
 
-import concurrent.futures
 import contextlib
-import multiprocessing
+import fcntl
 import os
-import shutil
 import sys
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
-from nbgrader.api import Gradebook
-from nbgrader.apps import NbGraderAPI
-from tqdm import tqdm
-from traitlets.config import PyFileConfigLoader
+from helpers.grading import store
+from helpers.lessons import build
+from helpers.lessons.script import LessonError
 
-from helpers.checks.show import MIME
-from helpers.lessons.paths import ROOT, SOLUTIONS
+
+@dataclass(frozen=True)
+class Submission:
+    """One file to grade."""
+
+    student: str
+    lesson: str
+    path: Path
 
 
 @dataclass
@@ -34,187 +35,159 @@ class Mark:
     exercise: str
     points: float
     most: float
+    state: str
     note: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a teacher asks for.
+
+    lessons: names or numbers; all that were handed in where empty.
+    student: this one only.
+    again: execute even what has been executed.
+    execute: False judges kept evidence anew and executes nothing.
+    jobs: kernels at a time; one per core by default.
+    allow: safety mechanisms that may be missing, see `sandbox.MECHANISMS`.
+    """
+
+    lessons: tuple = ()
+    student: str = ""
+    again: bool = False
+    execute: bool = True
+    jobs: int = 0
+    allow: tuple = ()
 
 
 @dataclass
 class Report:
-    """Marks of a class, and the submissions that could not be graded."""
+    """Marks of a class; what was repaired, flagged, cut short and changed."""
 
     marks: list = field(default_factory=list)
-    failures: dict = field(default_factory=dict)  # (student, lesson) -> sentence
+    repairs: dict = field(default_factory=dict)  # (student, lesson) -> sentences
+    flags: dict = field(default_factory=dict)
+    troubles: dict = field(default_factory=dict)  # (student, lesson) -> (state, reason)
+    changes: list = field(default_factory=list)  # (student, exercise, before, after)
+    executed: int = 0
+
+    def add(self, one, result, verdicts, manual):
+        """Take up what became of one submission."""
+        who = one.student, one.lesson
+        before = verdicts["before"]["exercises"]
+        for name, found in verdicts["exercises"].items():
+            self._mark(one, name, found["earned"], found["points"], found)
+            old = before.get(name, found)["earned"]
+            if old != found["earned"]:
+                self.changes.append((*who, name, old, found["earned"]))
+        for name, (points, most) in manual.items():
+            state = "to be read by a person" if points is None else "marked by hand"
+            self._mark(one, name, points, most, {"state": state})
+        for kept, told in ((self.repairs, "repairs"), (self.flags, "flags")):
+            if result[told]:
+                kept[who] = result[told]
+        if result["state"] != "ran":
+            self.troubles[who] = result["state"], result["reason"]
+
+    def _mark(self, one, name, points, most, found):
+        mark = Mark(one.student, one.lesson, name, points, most, found["state"], "")
+        mark.note = _note(found)
+        self.marks.append(mark)
 
 
-def grade(folder, jobs=None):
-    """Grade every submission below `folder` and print the table.
-
-    Args:
-        folder: course folder that holds `submitted/`.
-        jobs: how many submissions are graded at a time; one per core by default.
-
-    Returns:
-        0, or 1 where there is nothing to grade.
-    """
-    folder = Path(folder).resolve()
-    found = submissions(folder)
-    if not found:
-        print(f"Nothing to grade: no notebook is in {folder.name}/submitted/*/*/.")
-        return 1
-    report = grade_all(folder, found, jobs)
-    print_table(report)
-    print(f"\nGradebook: {folder.name}/gradebook.db, feedback: {folder.name}/feedback/")
-    return 0
-
-
-def submissions(folder):
-    """Student and lesson of every submitted notebook, in order."""
-    notebooks = sorted((folder / "submitted").glob("*/*/*.ipynb"))
-    return [(path.parts[-3], path.parts[-2]) for path in notebooks]
-
-
-def grade_all(folder, found, jobs=None):
-    """Grade submissions and read the marks; returns a `Report`."""
-    bin_folder = str(Path(sys.executable).parent)  # nbgrader calls alembic by name
-    os.environ["PATH"] = os.pathsep.join([bin_folder, os.environ.get("PATH", "")])
-    api = NbGraderAPI(config=class_config(folder))
-    for lesson in sorted({lesson for _, lesson in found}):
-        _register(api, lesson)
-    report = Report()
-    graded = _in_processes(folder, found, jobs or os.cpu_count())
-    for item, reason in tqdm(graded, total=len(found), desc="grading"):
-        if reason:
-            report.failures[item] = reason
-    for student, lesson in found:
-        if (student, lesson) not in report.failures:
-            report.marks += marks(folder, student, lesson)
-    return report
-
-
-def _in_processes(folder, found, jobs):
-    """Grade submissions in `jobs` processes; yields each with its failure or ""."""
-    left = list(found)
-    with contextlib.suppress(BrokenProcessPool), _pool(jobs) as pool:
-        work = {pool.submit(grade_one, folder, *item): item for item in found}
-        for job in concurrent.futures.as_completed(work):
-            reason = job.result()
-            left.remove(work[job])
-            yield work[job], reason
-    for item in left:  # a process was killed: one of these may be why
-        yield item, _grade_alone(folder, item)
-
-
-def _pool(jobs):
-    """Fresh processes: a fork would share this one's sockets and threads."""
-    fresh = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(jobs, mp_context=fresh)
-
-
-def _grade_alone(folder, item):
-    try:
-        with _pool(1) as pool:
-            return pool.submit(grade_one, folder, *item).result()
-    except BrokenProcessPool:
-        return "the process that graded it was killed; is there enough memory?"
-
-
-def class_config(folder):
-    """The project's nbgrader settings, for a class that lives in `folder`."""
-    config = PyFileConfigLoader("nbgrader_config.py", path=str(ROOT)).load_config()
-    config.CourseDirectory.root = str(folder)
-    config.CourseDirectory.source_directory = str(SOLUTIONS)
-    config.CourseDirectory.release_directory = "release"
-    return config
-
-
-def _register(api, lesson):
-    """Enter a lesson's exercises into the gradebook."""
-    result = api.generate_assignment(lesson, force=True)
-    if not result["success"]:
-        raise RuntimeError(result.get("error") or result.get("log"))
-
-
-def grade_one(folder, student, lesson):
-    """Grade one submission and write its feedback; returns why it failed, or ""."""
-    api = NbGraderAPI(config=class_config(folder))
-    result = api.autograde(lesson, student, force=True)
-    if not result["success"]:
-        shutil.rmtree(folder / "autograded" / student / lesson, ignore_errors=True)
-        path = folder / "submitted" / student / lesson / f"{lesson}.ipynb"
-        return _reason(path, result)
-    api.generate_feedback(lesson, student, force=True)
-    return ""
-
-
-def _reason(path, result):
-    """Why a submission could not be graded, in one sentence."""
-    try:
-        cells = nbformat.read(path, as_version=4).cells
-    except Exception:  # cut off, no JSON, not UTF-8: whatever it is, no notebook
-        return "the file is damaged and cannot be read as a notebook."
-    names = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in cells]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
-        return f"the cell {twice[0]} is there {names.count(twice[0])} times; keep one."
-    log = (result.get("log") or result.get("error") or "no reason given").splitlines()
-    errors = [line.strip() for line in log if "Error" in line]
-    return f"nbgrader says: {(errors or log)[-1][:200]}"
-
-
-def marks(folder, student, lesson):
-    """The marks of one graded submission, from nbgrader's gradebook."""
-    notes = _notes(folder / "autograded" / student / lesson / f"{lesson}.ipynb")
-    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
-        submission = book.find_submission(lesson, student)
-        return [
-            _mark(student, lesson, grade, notes)
-            for notebook in submission.notebooks
-            for grade in notebook.grades
-        ]
-
-
-def _mark(student, lesson, grade, notes):
-    name = grade.name.removeprefix("check-")
-    note = notes.get(grade.name, "")
-    if grade.needs_manual_grade:
-        note = "to be read by a person"
-    return Mark(student, lesson, name, grade.score, grade.max_score, note)
-
-
-def _notes(path):
-    """What each check said, by nbgrader's id of its cell."""
-    notes = {}
-    for cell in nbformat.read(path, as_version=4).cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id")
-        for output in cell.get("outputs", []):
-            verdict = output.get("data", {}).get(MIME)
-            if name and verdict:
-                notes[name] = _note(verdict)
-    return notes
-
-
-def _note(verdict):
-    if not verdict["attempted"]:
-        return "not attempted"
-    if verdict["diagnosis"]:
-        return "; ".join(verdict["diagnosis"])
-    broken = [name for name, what in verdict["promises"].items() if what != "kept"]
-    if not broken:
+def _note(found):
+    """Why an exercise got what it got, in a few words."""
+    if found["state"] == "right":
         return ""
-    if verdict["error"]:
-        return f"stopped with {verdict['error']}"
+    if found.get("diagnosis"):
+        return "; ".join(found["diagnosis"])
+    if found["state"] != "wrong":
+        return found["state"] + (f": {found['reason']}" if found.get("reason") else "")
+    if found["error"]:
+        return f"stopped with {found['error']}"
+    broken = [name for name, what in found["promises"].items() if what != "kept"]
     return f"broken: {broken[0]}"
 
 
+def grade(folder, options=None):
+    """Grade the submissions below `folder`; returns a `Report`.
+
+    Raises:
+        LessonError: one sentence, where nothing can be graded or another run is on.
+        sandbox.NotIsolated: where this machine cannot shut submissions in.
+    """
+    from helpers.grading.run import LessonRun
+
+    options, course = options or Options(), Path(folder).resolve()
+    # nbgrader calls alembic by name.
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    os.environ["PATH"] = os.pathsep.join(path)
+    found = submissions(course, options)
+    if not found:
+        raise LessonError(
+            f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
+        )
+    report = Report()
+    with _alone(course):
+        store.remove_drafts(course)
+        for name in sorted({one.lesson for one in found}):
+            (lesson,) = build.find([name])
+            mine = [one for one in found if one.lesson == name]
+            LessonRun(course, lesson, options, report).grade(mine)
+    return report
+
+
+def submissions(course, options=None):
+    """The submitted files of a class that `options` asks for, in order."""
+    options = options or Options()
+    known = {lesson.name for lesson in build.find(options.lessons)}
+    found = []
+    for folder in sorted(Path(course, "submitted").glob("*/*")):
+        student, lesson = folder.parent.name, folder.name
+        files = sorted(folder.glob("*.ipynb"))
+        if lesson in known and files and options.student in ("", student):
+            exact = [path for path in files if path.stem == lesson]
+            newest = max(files, key=lambda path: path.stat().st_mtime)
+            found.append(Submission(student, lesson, (exact or [newest])[0]))
+    return found
+
+
+@contextlib.contextmanager
+def _alone(course):
+    """Keep a second grading of the same folder out."""
+    path = course / "evidence" / "lock"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LessonError(
+                f"Another grading of {course.name} is running; wait for it or stop it."
+            ) from None
+        yield
+
+
 def print_table(report):
-    """Print every mark and every failure."""
+    """Print every mark; then what was repaired, flagged and cut short."""
     rows = [("student", "exercise", "points", "diagnosis")]
     for mark in report.marks:
         name = f"{mark.lesson[:2]}/{mark.exercise}"
-        points = f"{mark.points:g} / {mark.most:g}"
-        rows.append((mark.student, name, points, mark.note))
-    for (student, lesson), reason in report.failures.items():
-        rows.append((student, lesson[:2], "-", f"not graded: {reason}"))
+        points = "-" if mark.points is None else f"{mark.points:g}"
+        rows.append((mark.student, name, f"{points} / {mark.most:g}", mark.note))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
         print("  ".join([*cells, row[3]]).rstrip())
+    for title, told in (("Repaired", report.repairs), ("To look at", report.flags)):
+        _print_sentences(title, told)
+    cut = {
+        who: [f"{state}: {reason}"] for who, (state, reason) in report.troubles.items()
+    }
+    _print_sentences("Cut short", cut)
+
+
+def _print_sentences(title, told):
+    if told:
+        print(f"\n{title}:")
+    for (student, lesson), sentences in told.items():
+        for sentence in sentences:
+            print(f"  {student}, {lesson[:2]}: {sentence}")

@@ -48,8 +48,22 @@ def _parser():
         "work", _work, "copy the notebooks to work/, without touching what is there"
     )
     command("reset", _reset, "a fresh copy of a lesson; the old one is kept", "+")
-    grade = command("grade", _grade, "grade a class with nbgrader", None)
-    grade.add_argument("folder", help="course folder that holds submitted/")
+    command("kernel", _kernel, "install the warm kernels for Jupyter", None)
+    text = "grade a class: doctor, sandbox, judge, nbgrader"
+    grade = command("grade", _grade, text, None)
+    text = "mark kept evidence anew, without executing"
+    judge = command("judge", _judge, text, None)
+    report = command("report", _report, "a page on each lesson for the teacher", None)
+    for sub in (grade, judge, report):
+        sub.add_argument("folder", help="course folder that holds submitted/")
+        sub.add_argument("lessons", nargs="*", metavar="LESSON")
+    for sub in (grade, judge):
+        sub.add_argument("--student", default="", help="this one only")
+    grade.add_argument("--again", action="store_true", help="even what was executed")
+    grade.add_argument("--jobs", type=int, default=0, help="kernels at a time")
+    grade.add_argument(
+        "--allow", action="append", default=[], help="a safety mechanism to do without"
+    )
     return parser
 
 
@@ -127,10 +141,50 @@ def _reset(options):
     _work(options)
 
 
-def _grade(options):
-    from helpers.grading.classroom import grade
+def _kernel(options):
+    from helpers.grading import provisioner
 
-    return grade(options.folder)
+    for name in provisioner.install():
+        print(f"kernel {name}: installed")
+
+
+def _grade(options):
+    from helpers.grading.classroom import Options
+
+    wish = Options(
+        tuple(options.lessons),
+        options.student,
+        options.again,
+        True,
+        options.jobs,
+        tuple(options.allow),
+    )
+    return _graded(options.folder, wish)
+
+
+def _judge(options):
+    from helpers.grading.classroom import Options
+
+    wish = Options(tuple(options.lessons), options.student, execute=False)
+    return _graded(options.folder, wish)
+
+
+def _report(options):
+    from pathlib import Path
+
+    from helpers.grading import report
+    from helpers.lessons import build
+
+    course = Path(options.folder)
+    for lesson in build.find(options.lessons):
+        if options.lessons or report.found(course, lesson):
+            print(f"written: {report.write(course, lesson).relative_to(course)}")
+
+
+def _graded(folder, options):
+    from helpers.grading.classroom import grade, print_table
+
+    print_table(grade(folder, options))
 
 
 if __name__ == "__main__":

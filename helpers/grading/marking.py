@@ -1,0 +1,119 @@
+"""From a stored result to marks: the judge's verdicts, kept until they are saved."""
+
+import ast
+import hashlib
+import json
+
+from helpers.checks.show import as_json
+from helpers.grading import judging
+from helpers.grading.gradebook import verdict_outputs
+from helpers.grading.store import folder_of, read_json, write_json
+
+FATAL = ("damaged", "our fault")
+
+
+def evidence_prints(lesson):
+    """Fingerprint of what each exercise's evidence rests on: check and set-up cell.
+
+    The call of `check` itself is left out: tolerances may change without making kept
+    evidence worthless.
+    """
+    setup = next(cell for cell in lesson.cells if cell.role == "example").source
+    return {
+        exercise.name: _print(setup + _without_call(exercise.check.source))
+        for exercise in lesson.exercises
+    }
+
+
+def _without_call(source):
+    tree = ast.parse(source)
+    tree.body = [node for node in tree.body if not _is_check(node)]
+    return ast.dump(tree)
+
+
+def _is_check(node):
+    call = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(call, ast.Call) and getattr(call.func, "id", "") == "check"
+
+
+def _print(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def judged(keys, result, prints):
+    """What the judge says of one submission.
+
+    Args:
+        keys: dict from an exercise's name to its key for the run's seeds.
+        result: dict as `execute.run_notebook` gives it, with `prints` of its checks.
+        prints: of today's checks; kept evidence of others is not judged.
+
+    Returns:
+        A dict for JSON: `exercises` (name -> state, earned, points, diagnosis, ...) and
+        `outputs` (id of a check cell -> outputs).
+    """
+    exercises, outputs = {}, {}
+    for name, key in keys.items():
+        verdict, state, reason = _one(key, name, result, prints)
+        told = as_json(verdict)
+        exercises[name] = {
+            **{part: told[part] for part in ("earned", "points", "promises")},
+            "diagnosis": told["diagnosis"],
+            "error": told["error"],
+            "state": state,
+            "reason": reason,
+        }
+        outputs[f"check-{name}"] = verdict_outputs(verdict)
+    return {"exercises": exercises, "outputs": outputs}
+
+
+def _one(key, name, result, prints):
+    if result["prints"].get(name) != prints[name]:
+        reason = "The check has changed since; grade this submission again."
+        return judging.empty_verdict(key, "our fault", reason), "our fault", reason
+    verdict = judging.verdict_on(key, result["evidence"].get(key["id"]))
+    state, reason = judging.state_of(verdict, _cut_short(name, result))
+    if verdict is None:
+        return judging.empty_verdict(key, state, reason), state, reason
+    log = result["logs"].get(key["id"]) or {}
+    verdict.log = log
+    return verdict, state, reason
+
+
+def _cut_short(name, result):
+    """The submission's state as far as it concerns one exercise."""
+    cell = next((c for c in result["cells"] if c["id"] == f"check-{name}"), None)
+    if cell and cell["status"] == "ran":
+        return {"state": "ran", "reason": ""}
+    return result
+
+
+def mark(course, lesson, student, keys, prints):
+    """Judge one stored result and keep the verdicts.
+
+    Args:
+        course: the class folder.
+        keys: dict from an exercise's name to its key for the result's seeds.
+        prints: as `evidence_prints` gives them.
+
+    Returns:
+        `(verdicts, changed)`: dict, and whether it says something else than what the
+        gradebook holds.
+    """
+    result = read_json(folder_of(course, lesson.name, "results", f"{student}.json"))
+    place = folder_of(course, lesson.name, "verdicts", f"{student}.json")
+    old = read_json(place) or {}
+    new = judged(keys, result, prints)
+    new["inputs"] = _print(json.dumps([new, result]))
+    if old.get("inputs") == new["inputs"] and old.get("saved"):
+        return old, False
+    before = old if old.get("saved") else old.get("before") or {}
+    new["before"] = {"exercises": before.get("exercises", {})}
+    write_json(place, new)
+    return new, True
+
+
+def note_saved(course, lesson, student, verdicts):
+    """Note that gradebook and feedback hold these verdicts."""
+    place = folder_of(course, lesson.name, "verdicts", f"{student}.json")
+    write_json(place, {**verdicts, "saved": True})

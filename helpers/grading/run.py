@@ -1,0 +1,234 @@
+"""One lesson of one class on its way: doctor, execute, judge, gradebook, feedback.
+
+Executors only write results; judge and gradebook are in the hands of one process. All
+steps are kept by content, so that a run that was stopped goes on where it was.
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.apps import NbGraderAPI
+from tqdm import tqdm
+from traitlets.config import PyFileConfigLoader
+
+from helpers.grading import gradebook, judging, marking, store, warm, workers
+from helpers.grading.execute import Settings
+from helpers.grading.sandbox import Limits, allowed
+from helpers.lessons import build
+from helpers.lessons.paths import ROOT, SOLUTIONS
+from helpers.lessons.script import LessonError
+
+TRIES, PAUSE = 6, 5  # for a gradebook that another program has locked; seconds
+
+
+class LessonRun:
+    """Grades the submissions of one lesson.
+
+    Args:
+        course: the class folder.
+        lesson: a `script.Lesson`.
+        options: `classroom.Options`.
+        report: `classroom.Report`, filled as marks come.
+    """
+
+    def __init__(self, course, lesson, options, report):
+        self.course, self.lesson = course, lesson
+        self.options, self.report = options, report
+        self.digest = build.digest(lesson)
+        if (build.built_key(lesson) or {}).get("digest") != self.digest:
+            raise LessonError(
+                f"The notebooks of {lesson.name} do not fit its script, so they cannot "
+                f"be graded by it. Mend it with `course build {lesson.name}`."
+            )
+        self.prints = marking.evidence_prints(lesson)
+        self.keys = KeyMaker(course, lesson, self.digest)
+        self.api = NbGraderAPI(config=class_config(course))
+
+    def path(self, *parts):
+        return store.folder_of(self.course, self.lesson.name, *parts)
+
+    def result(self, one):
+        return store.read_json(self.path("results", f"{one.student}.json"))
+
+    def grade(self, found):
+        """Bring these submissions to their marks."""
+        todo = [one for one in found if self.options.execute and self._is_new(one)]
+        kept = [one for one in found if one not in todo and self.result(one)]
+        seeds = self._open(todo)
+        needed = {tuple(self.result(one)["seeds"]) for one in kept} | {seeds}
+        for one in needed - {()}:
+            self.keys.start(one)
+        with tqdm(total=len(todo) + len(kept), desc=self.lesson.name) as bar:
+            for one in self._in_order(todo, kept, seeds):
+                self._finish(one)
+                bar.update()
+        self._close(todo)
+
+    # Executing
+
+    def _is_new(self, one):
+        old = None if self.options.again else self.result(one)
+        return (
+            old is None
+            or old["submission"] != store.sha256(one.path.read_bytes())
+            or old["prints"] != self.prints
+            or old["state"] == "our fault"
+        )
+
+    def _open(self, todo):
+        """The run's secret seeds: those of a run that was stopped, or new ones."""
+        if not todo:
+            return ()
+        run = store.read_json(self.path("run.json")) or {}
+        if not (run.get("open") and run.get("digest") == self.digest):
+            run = {"digest": self.digest, "seeds": judging.new_seeds(), "open": True}
+            store.write_json(self.path("run.json"), run)
+        return tuple(run["seeds"])
+
+    def _close(self, todo):
+        run = store.read_json(self.path("run.json"))
+        if todo and run:
+            store.write_json(self.path("run.json"), {**run, "open": False})
+
+    def _in_order(self, todo, kept, seeds):
+        """Each submission as soon as its result is there."""
+        yield from kept
+        if not todo:
+            return
+        hide = (str(self.course),)
+        limits = allowed(Limits(hide=hide, allow=tuple(self.options.allow)))
+        jobs = min(self.options.jobs or os.cpu_count(), len(todo))
+        with warm.private() as path:
+            settings = Settings(seeds=seeds, limits=limits, warm_path=path)
+            work = workers.execute_all(self.course, todo, self.prints, settings, jobs)
+            for one in work:
+                self.report.executed += 1
+                yield one
+
+    # Judge, gradebook, feedback
+
+    def _finish(self, one):
+        result = self.result(one)
+        keys = self.keys.get(tuple(result["seeds"]))
+        verdicts, changed = marking.mark(
+            self.course, self.lesson, one.student, keys, self.prints
+        )
+        if changed:
+            self._register()
+            self._nbgrader(self.api.autograde, one)
+            self._nbgrader(self.api.generate_feedback, one)
+            marking.note_saved(self.course, self.lesson, one.student, verdicts)
+        self.report.add(one, result, verdicts, self._manual(one))
+
+    def _register(self):
+        """Enter the lesson into the gradebook, unless it is there as it is today."""
+        run = store.read_json(self.path("run.json")) or {}
+        if run.get("registered") == self.digest and self._is_known():
+            return
+        outcome = self.api.generate_assignment(self.lesson.name, force=True)
+        if not outcome["success"]:
+            raise LessonError(f"nbgrader did not take the lesson: {_last(outcome)}")
+        store.write_json(self.path("run.json"), {**run, "registered": self.digest})
+
+    def _is_known(self):
+        with Gradebook(f"sqlite:///{self.course / 'gradebook.db'}") as book:
+            try:
+                return bool(book.find_assignment(self.lesson.name).notebooks)
+            except MissingEntry:
+                return False
+
+    def _nbgrader(self, step, one):
+        """One of nbgrader's own steps, again where the gradebook was locked."""
+        for _ in range(TRIES):
+            outcome = step(one.lesson, one.student, force=True)
+            if outcome["success"]:
+                return
+            if "database is locked" not in str(outcome):
+                raise LessonError(
+                    f"nbgrader failed on {one.student}, {one.lesson}: {_last(outcome)}"
+                )
+            time.sleep(PAUSE)
+        raise LessonError(
+            "The gradebook is locked by another program. Close it and grade again: "
+            "nothing is lost, the run goes on where it was."
+        )
+
+    def _manual(self, one):
+        """Scores of what a person grades: dict from name to (points or None, most)."""
+        names = {cell.name for cell in self.lesson.cells if cell.role == "answer"}
+        with Gradebook(f"sqlite:///{self.course / 'gradebook.db'}") as book:
+            submission = book.find_submission(one.lesson, one.student)
+            return {
+                grade.name: (grade.manual_score, grade.max_score)
+                for notebook in submission.notebooks
+                for grade in notebook.grades
+                if grade.name in names
+            }
+
+
+def _last(outcome):
+    text = outcome.get("log") or outcome.get("error") or "no reason given"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line]
+    return (errors or lines or ["no reason given"])[-1][:300]
+
+
+class KeyMaker:
+    """Makes keys for secret seeds, each in a process of its own, and keeps them."""
+
+    def __init__(self, course, lesson, digest):
+        self.course, self.lesson, self.digest = course, lesson, digest
+        self.makers, self.keys = {}, {}
+
+    def _path(self, seeds):
+        name = store.sha256(f"{self.digest} {seeds}")[:16]
+        return store.folder_of(self.course, self.lesson.name, "keys", f"{name}.json")
+
+    def start(self, seeds):
+        """Begin to make the key for `seeds`, unless it is there."""
+        path = self._path(seeds)
+        if path.exists():
+            return
+        command = [sys.executable, "-m", "helpers.grading.judging", self.lesson.name]
+        command += [str(path), *map(str, seeds)]
+        quiet = {"COURSE_PROGRESS": "off", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.makers[seeds] = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, **quiet, "TF_ENABLE_ONEDNN_OPTS": "0"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def get(self, seeds):
+        """Keys by exercise for `seeds`; waits for them.
+
+        Raises:
+            LessonError: where the lesson's own answers do not run.
+        """
+        if seeds not in self.keys:
+            self.start(seeds)
+            said = ""
+            if seeds in self.makers:
+                said = self.makers.pop(seeds).communicate()[1]
+            self.keys[seeds] = store.read_json(self._path(seeds))
+            if self.keys[seeds] is None:
+                del self.keys[seeds]
+                raise LessonError(
+                    f"The key of {self.lesson.name} could not be made: "
+                    f"{_last({'log': said})} Try `course prove {self.lesson.number}`."
+                )
+        return self.keys[seeds]
+
+
+def class_config(course):
+    """The project's nbgrader settings, for a class that lives in `course`."""
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(ROOT)).load_config()
+    config.CourseDirectory.root = str(course)
+    config.CourseDirectory.source_directory = str(SOLUTIONS)
+    config.CourseDirectory.release_directory = "release"
+    return gradebook.configured(config, course)

@@ -1,0 +1,74 @@
+"""Where a grading run keeps what it knows, written so that no crash can damage it.
+
+In the class folder, beside nbgrader's own:
+
+    evidence/LESSON/run.json             the run: lesson digest and secret seeds
+    evidence/LESSON/keys/SEEDS.json      what reference and mistakes yield for them
+    evidence/LESSON/results/STUDENT.json what a submission's answers yielded
+    evidence/LESSON/verdicts/STUDENT.json  what the judge made of it
+    evidence/LESSON/repaired/STUDENT/LESSON/LESSON.ipynb  what was executed
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+MOST_BYTES = 64 * 2**20  # of one stored result; outputs are capped long before
+
+
+def folder_of(course, lesson, *parts):
+    """A path below `evidence/LESSON/` of a class folder."""
+    return Path(course, "evidence", lesson, *parts)
+
+
+def write_json(path, value):
+    """Write JSON so that a reader sees the old file or the new one, never a part.
+
+    Raises:
+        OSError: where the disk is full or the folder may not be written.
+    """
+    write_text(path, json.dumps(value, ensure_ascii=False, allow_nan=True))
+
+
+def write_text(path, text):
+    """As `write_json`, for text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(
+            handle, "w", encoding="utf-8", errors="backslashreplace"
+        ) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
+
+
+def read_json(path):
+    """What `write_json` wrote, or None where there is nothing that can be read."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            return None
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def sha256(content):
+    """Fingerprint of bytes or text."""
+    if isinstance(content, str):
+        content = content.encode("utf-8", "backslashreplace")
+    return hashlib.sha256(content).hexdigest()
+
+
+def remove_drafts(course):
+    """Remove what a killed run left half written."""
+    for path in Path(course, "evidence").rglob(".*.json.*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,95 @@
+"""Doctor and execute submissions, several at a time, each result kept as it comes."""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import shutil
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from helpers.grading import doctor, gradebook, store
+from helpers.grading.execute import run_notebook
+from helpers.grading.sandbox import NotIsolated
+from helpers.lessons import notebooks
+
+NOTHING = {"cells": [], "evidence": {}, "logs": {}, "flags": []}
+NOTHING |= {"seconds": 0.0, "peak_gb": 0.0}
+KILLED = "The grader's process was killed while it ran; is there enough memory?"
+
+
+def execute_all(course, todo, prints, settings, jobs):
+    """Execute submissions in `jobs` processes; yields each as soon as it is done.
+
+    Args:
+        course: the class folder.
+        todo: `classroom.Submission`s of one lesson.
+        prints: fingerprints of today's checks, kept with the result.
+        settings: `execute.Settings`.
+    """
+    left = list(todo)
+    with contextlib.suppress(BrokenProcessPool), _pool(jobs) as pool:
+        work = {
+            pool.submit(execute, course, one, prints, settings): one for one in todo
+        }
+        for job in concurrent.futures.as_completed(work):
+            job.result()
+            left.remove(work[job])
+            yield work[job]
+    for one in left:  # a process was killed: one of these may be why
+        try:
+            with _pool(1) as pool:
+                pool.submit(execute, course, one, prints, settings).result()
+        except BrokenProcessPool:
+            result = {**NOTHING, "state": "our fault", "reason": KILLED}
+            _keep(course, one, prints, settings, result, doctor.Repaired(None))
+        yield one
+
+
+def _pool(jobs):
+    """Fresh processes: a fork would share this one's sockets and threads."""
+    fresh = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(jobs, mp_context=fresh)
+
+
+def execute(course, one, prints, settings):
+    """Doctor and execute one submission, and keep what came of it."""
+    released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
+    repaired = doctor.repair(one.path.read_bytes(), released)
+    place = Path(course, gradebook.REPAIRED, one.student, one.lesson)
+    text = doctor.as_text(repaired.notebook)
+    store.write_text(place / f"{one.lesson}.ipynb", text)
+    stamp = one.path.with_name("timestamp.txt")
+    if stamp.exists():  # nbgrader reads from it when a submission was handed in
+        shutil.copy(stamp, place / stamp.name)
+    result = _outcome(repaired, settings)
+    _keep(course, one, prints, settings, result, repaired)
+
+
+def _keep(course, one, prints, settings, result, repaired):
+    renamed = [] if one.path.stem == one.lesson else [_renamed(one)]
+    result |= {
+        "submission": store.sha256(one.path.read_bytes()),
+        "prints": prints,
+        "seeds": list(settings.seeds),
+        "repairs": [*renamed, *repaired.repairs],
+        "flags": [*repaired.flags, *result["flags"]],
+        "own_prose": repaired.own_prose,
+    }
+    path = store.folder_of(course, one.lesson, "results", f"{one.student}.json")
+    store.write_json(path, result)
+
+
+def _outcome(repaired, settings):
+    if repaired.problem:
+        return {**NOTHING, "state": "damaged", "reason": repaired.problem}
+    try:
+        return run_notebook(repaired.notebook, settings)
+    except (NotIsolated, OSError):  # no sandbox, no room on the disk: nothing can go on
+        raise
+    except Exception as error:  # whatever it is, the class goes on
+        reason = f"The grader stopped with {type(error).__name__}: {error}"
+        return {**NOTHING, "state": "our fault", "reason": reason[:500]}
+
+
+def _renamed(one):
+    return f"The file was called {one.path.name}; it counts as {one.lesson}.ipynb."
