@@ -227,11 +227,13 @@ def test_kernels_leave_nothing_behind(warm_path):
         else:
             kernel.close()
     end = time.monotonic() + 20
-    while len(sandbox.family(pid)) > 1 and time.monotonic() < end:
+    while time.monotonic() < end:  # the last ones are collected a moment later
+        if sandbox.family(pid) == [pid] and leftovers(warm_path)[1] <= files:
+            break
         time.sleep(0.05)
     assert sandbox.family(pid) == [pid]
     assert not list(warm_path.parent.glob("plain-*"))
-    assert leftovers(warm_path)[1] == files
+    assert leftovers(warm_path)[1] <= files
     assert len(os.listdir("/proc/self/fd")) <= mine  # earlier clients may go only now
     assert leftovers(warm_path)[2] - memory < 20 * 2**20
 
