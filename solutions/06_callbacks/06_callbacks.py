@@ -77,7 +77,7 @@ plots.hook_lanes(calls, lit="epoch_end")
 # <details><summary>How many</summary>
 #
 # Four: 2 epochs of 2 batches. And two: validation runs once per epoch. `evaluate` calls
-# the same test hooks; `predict` has six of its own, such as `on_predict_batch_end`.
+# the same test hooks; `predict` has four of its own, such as `on_predict_batch_end`.
 #
 # </details>
 #
@@ -630,7 +630,10 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 # %% [markdown]
 # Line 1: `optimizer.lr` was the old name. Today Python invents a new attribute, nobody
 # reads it, no error. Line 3: the frozen layer keeps training. Line 4: making the train
-# function anew (or `compile`, which forgets the optimizer's state) lets the change act.
+# function anew lets the change act, but only when you **freeze**. Weights that are
+# unfrozen are new to the optimizer, and it refuses them. For that, train in two calls
+# of `fit` with `compile` between them; it forgets the optimizer's state. Inside a
+# callback `compile` breaks the training.
 
 # %% [markdown]
 # ### Quiz: half of it works
@@ -645,8 +648,9 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 # </details>
 # <details><summary>The compiled training step still leaves these layers out</summary>
 #
-# Right: call `model.make_train_function(force=True)` afterwards, or train in two calls:
-# `fit`, unfreeze, `compile`, `fit`.
+# Right: train in two calls: `fit`, unfreeze, `compile`, `fit`. Only to call
+# `model.make_train_function(force=True)` raises an error at the next batch, since the
+# optimizer does not know the new weights.
 #
 # </details>
 # <details><summary>`on_epoch_begin` comes too late, the epoch has started</summary>
@@ -1896,7 +1900,8 @@ with tempfile.TemporaryDirectory() as folder:
 # Write `checkpointing(folder, monitor="val_loss", mode="min")`: a list of callbacks for
 # `fit`. At any time after the first epoch, `best.keras` in this folder is the whole
 # model as it was after the epoch with the best `monitor` so far, and `last.keras` the
-# whole model after the last finished epoch, also when the training breaks. `folder` is
+# whole model after the last finished epoch, also when the training breaks. Whole means
+# compiled, and with the optimizer's state. `folder` is
 # a text or a `Path`; it need not exist. `monitor` may be any key of the logs.
 # 10 minutes.
 #
@@ -1935,10 +1940,17 @@ def evidence(checkpointing, rng):
             raise EOFError("a crash")
 
     def train(key, values, folder, *others, **settings):
+        model = stand_in()
+        model.compile(keras.optimizers.Adam(0.1), "mse", run_eagerly=True)
+
+        def step(epoch, logs):
+            model.optimizer.apply([tf.ones((1, 1))], model.trainable_variables)
+
+        before = keras.callbacks.LambdaCallback(on_epoch_begin=step)
         own = checkpointing(folder, **settings)
         logs = [{key: v, "loss": other} for v, other in zip(values, loss)]
         try:
-            drive([*own, *others], logs)
+            drive([before, *own, *others], logs, model=model)
         except EOFError:
             pass
 
@@ -1952,20 +1964,19 @@ def evidence(checkpointing, rng):
             }
 
     def epoch_in(path):
-        if path.exists():
-            model = keras.models.load_model(path)
-            return int(model.get_weights()[0].item()) if model.compiled else "bare"
+        if not path.exists():
+            return "no such file"
+        model = keras.models.load_model(path)
+        if not model.compiled:
+            return "a model that is not compiled"
+        found = {"optimizer steps": int(model.optimizer.iterations)}
+        return {"epoch": int(model.get_weights()[0].item()), **found}
 
-    def first(name):
-        if "first" not in runs:
-            stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
-            runs["first"] = kept("val_loss", losses, stop, as_text=True)
-        return runs["first"][name]
-
-    def second(name):
-        if "second" not in runs:
-            runs["second"] = kept("val_f1", scores, monitor="val_f1", mode="max")
-        return runs["second"][name]
+    def once(number, name, *run, **settings):
+        """Each training runs only once for its two files."""
+        if number not in runs:
+            runs[number] = kept(*run, **settings)
+        return runs[number][name]
 
     spot = int(rng.integers(2))  # of the best val_loss; loss is best at the other one
     losses, loss = [a, a, high, b], [9.0, 9.0, 8.0, 7.0, 6.0]
@@ -1973,12 +1984,19 @@ def evidence(checkpointing, rng):
     scores = [b] * int(rng.integers(4, 6))
     top, bottom = rng.permutation([spot, 2])
     scores[top], scores[bottom], scores[1 - spot] = high, low, a
+    scores = [score - high - 1 for score in scores]  # all are negative
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
     given = {"val_loss": losses[:3], "and then": "a crash"}
     for name in ("best.keras", "last.keras"):
-        yield f"val_loss: the epoch in {name}", lambda: first(name), given
-    given = {"val_f1": scores, "monitor": "val_f1", "mode": "max"}
+        label, run = f"val_loss: what is in {name}", ("val_loss", losses, stop)
+        yield label, lambda: once(1, name, *run, as_text=True), given
+    other = {"monitor": "val_fit", "mode": "max"}
     for name in ("best.keras", "last.keras"):
-        yield f"val_f1: the epoch in {name}", lambda: second(name), given
+        label, run = f"val_fit: what is in {name}", ("val_fit", scores)
+        yield label, lambda: once(2, name, *run, **other), {"val_fit": scores, **other}
+    gap = {"monitor": "gap", "mode": "min"}
+    label, name, run = "gap: what is in best.keras", "best.keras", ("gap", losses[:3])
+    yield label, lambda: once(3, name, *run, **gap), {"gap": losses[:3], **gap}
 
 
 check("06/checkpointing", evidence)
@@ -2232,13 +2250,14 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # Write `make_or_restore(folder, build)`. The folder holds checkpoints that
 # `ModelCheckpoint("after_{epoch}.weights.h5", save_weights_only=True)` wrote, and maybe
-# other files; it may be empty or not exist. `build()` returns a new, compiled model.
+# other files, also weights with other names. `folder` is a text or a `Path`; it may be
+# empty or not exist. `build()` returns a new, compiled model.
 #
 # Return `(model, epochs_done)`: a model from `build()` with weights **and** optimizer
 # state of the checkpoint with the largest epoch number, and that number. Copying
 # changes the dates of files: go by the names. Without a checkpoint, return a fresh
 # model and 0. `fit(..., initial_epoch=epochs_done)` then goes on exactly. Change no
-# file. 20 minutes.
+# file, make no folder. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2277,11 +2296,12 @@ def make_or_restore(folder, build):
 # %% check: make_or_restore, 5 points
 def evidence(make_or_restore, rng):
     rate, start = float(rng.uniform(0.05, 0.2)), rng.normal(size=(1, 1))
-    slopes = rng.uniform(-5, 5, 5)
+    slopes, beta = rng.uniform(-5, 5, 5), float(rng.uniform(0.4, 0.7))
 
     def build():
         model = stand_in()
-        model.compile(keras.optimizers.Adam(rate), "mse", run_eagerly=True)
+        adam = keras.optimizers.Adam(rate, beta_1=beta)  # not the default: no new one
+        model.compile(adam, "mse", run_eagerly=True)
         model.set_weights([start])
         return model
 
@@ -2324,14 +2344,18 @@ def evidence(make_or_restore, rng):
             if exists:
                 folder.mkdir()
             model, done = make_or_restore(folder if exists else str(folder), build)
-        return {"epochs_done": int(done), "weight": moved(model, slopes[:1])}
+            found = {"epochs_done": int(done), "folder there": folder.exists()}
+        return {**found, "weight": moved(model, slopes[:1])}
 
-    first, later = int(rng.integers(2, 9)), int(rng.integers(10, 90))
+    first = int(rng.integers(5, 8))
+    middle = int(rng.integers(18, 20))  # has the largest last digit
+    later = 10 * int(rng.integers(2, 5)) + int(rng.integers(4))
     given = {"checkpoints": [first]}
     yield "one checkpoint", lambda: resumed(first), given
-    given = {"checkpoints": [first, 9, later]}
-    yield "the largest number of several", lambda: resumed(first, 9, later), given
-    others = ["notes.txt", "best.keras", "after_all.txt"]
+    numbers = [middle, first, later]
+    given = {"checkpoints": numbers}
+    yield "the largest number of several", lambda: resumed(*numbers), given
+    others = ["notes.txt", "best.keras", "best.weights.h5", "other_99.weights.h5"]
     given = {"checkpoints": [1, first + 1], "others": others}
     label = "other files in the folder"
     yield label, lambda: resumed(1, first + 1, others=others), given
@@ -2463,8 +2487,8 @@ def make_or_restore(folder, build):
 #
 # Large steps at first, small ones at the end: a **schedule** is a function from the
 # optimizer's step to a learning rate. You pass it where the number stood. Its unit is
-# the **step**, one per batch, and this is where most plans fail. Below, a plan for 40
-# epochs of 4 batches. Someone wrote `decay_steps=40` and meant epochs.
+# the **step**, one per batch, and this is where most plans fail. Below, a plan for 4
+# epochs of 40 batches. Someone wrote `decay_steps=4` and meant epochs.
 
 # %%
 # rows: K27, K28
@@ -2475,7 +2499,7 @@ def rates_of(schedule, steps):
     return [float(schedule(step)) for step in range(steps)]
 
 
-meant = schedules.ExponentialDecay(0.1, decay_steps=4 * 40, decay_rate=0.1)
+meant = schedules.ExponentialDecay(0.1, decay_steps=40 * 4, decay_rate=0.1)
 written = schedules.ExponentialDecay(0.1, decay_steps=4, decay_rate=0.1)
 lines = {
     "decay_steps=160": rates_of(meant, 160),
@@ -3332,11 +3356,15 @@ def evidence(LRFinder, rng):
     model.set_weights([start])
     finder = LRFinder(lo, hi, steps)
     given = {"lo": lo, "hi": hi, "steps": steps, "batches in an epoch": batches}
-    run = {"epochs": 9, "shuffle": False, "verbose": 0, "callbacks": [finder]}
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch)
+    )
+    run = {"epochs": 9, "shuffle": False, "verbose": 0, "callbacks": [finder, spy]}
     trained = model.fit(rows, **run)
     yield "learning_rates", lambda: [float(r) for r in finder.learning_rates], given
     yield "losses", lambda: [float(loss) for loss in finder.losses], given
-    ran = {"steps": int(model.optimizer.iterations), "epochs": len(trained.epoch)}
+    ran = {"steps": len(seen), "epochs": len(trained.epoch)}
     ran["last loss in the history"] = trained.history["loss"][-1]
     yield "steps and epochs that ran, and the last mean", ran, given
     yield "the weights afterwards", model.get_weights()[0], given
