@@ -61,7 +61,8 @@ plots.learning_curves(night)
 # **hooks**. You write the hooks that you need and leave the others out. `hook_calls`
 # lets a tiny model really train and notes every call. In the picture time runs from
 # left to right. Each lane has its own begin and end, the numbers are those of epochs
-# and batches, from 0, and the orange diamonds are *your* hook.
+# and batches, from 0, and the orange diamonds are *your* hook. (Hooks count from 0;
+# the pictures of curves, and file names, from 1.)
 
 # %%
 # rows: K1
@@ -123,7 +124,8 @@ print(told)
 #
 # Every hook gets `logs`, a dict of numbers. In a batch hook `logs["loss"]` looks like
 # the loss of the batch. Look again: below, the true losses come from `train_on_batch`,
-# which does the same updates one by one.
+# which does the same updates one by one (after `reset_metrics`, since in some versions
+# of Keras its losses are running means, too).
 
 
 # %%
@@ -249,6 +251,7 @@ def evidence(BatchLosses, rng):
         "equal batches, one epoch": ([size] * 4, 1),
         "equal batches, two epochs": ([size] * 3, 2),
         "a smaller last batch, three epochs": ([size, size, rest], 3),
+        "a smaller batch in the middle": ([size, 1, rest], 2),
         "a single batch in an epoch": ([rest], 3),
     }
     for label, (sizes, epochs) in cases.items():
@@ -393,8 +396,9 @@ print("history:", stand_in().fit(*four_rows, **run).history["extra"])
 # own number stands after the callback that makes it.
 #
 # Now a trap. You want to know the score on other data, and `evaluate` is one call away.
-# Below it is called in three places. The learning rate is 0, so nothing moves and the
-# loss of the epoch should be the same each time. Which place spoils it?
+# Below, three trainings: one without it, two that call it in a hook. The learning rate
+# is 0, so nothing moves and the loss of the epoch should be the same each time. Which
+# hook spoils it?
 
 
 # %%
@@ -426,9 +430,10 @@ print(f"in on_train_batch_end: {logged_loss(evaluate_in=['on_train_batch_end']):
 #
 # Write the callback `ExtraScores(rows, name)`. `rows` is a Dataset of `(x, y)` batches.
 # After every epoch it evaluates the model on `rows` and adds the results to the epoch's
-# logs, each under `f"{name}_{key}"`: for `name="night"` there are `night_loss`,
-# `night_mae` and so on in the history, and callbacks behind yours see them. All other
-# numbers of the history stay what they are without your callback. 10 minutes.
+# logs, each under `f"{name}_{key}"`: for `name="night"` there are `night_loss` and one
+# number for each metric of the model, such as `night_mae`, in the history, and
+# callbacks behind yours see them. All other numbers of the history stay what they are
+# without your callback. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -475,10 +480,11 @@ def evidence(ExtraScores, rng):
         on_epoch_end=lambda epoch, logs: seen.append(dict(logs))
     )
     model = stand_in(0.05)
-    model.compile(keras.optimizers.SGD(0.05), "mse", metrics=["mae"], run_eagerly=True)
+    metrics = ["mae", str(rng.choice(["mape", "cosine_similarity"]))]
+    model.compile(keras.optimizers.SGD(0.05), "mse", metrics=metrics, run_eagerly=True)
     run = {"callbacks": [ExtraScores(extra, name), spy], "validation_data": validation}
     found = model.fit(train, epochs=2, shuffle=False, verbose=0, **run).history
-    given = {"name": name, "epochs": 2}
+    given = {"name": name, "epochs": 2, "metrics": metrics}
     own = {key: found[key] for key in found if not key.startswith(name)}
     yield "the model's own numbers in the history", own, given
     scores = {key: found[key] for key in found if key.startswith(name)}
@@ -732,7 +738,7 @@ for epochs in (1, 2):
 # Reached means: at or below the target for `mode="min"`, at or above it for
 # `mode="max"`. Epochs without the key are passed over, with `warnings.warn(...)` at the
 # first of them in each training, not at the others. One object serves several
-# trainings. 10 minutes.
+# trainings, and a stop that another callback has asked for stays. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -779,12 +785,12 @@ class StopAt(keras.callbacks.Callback):
 def evidence(StopAt, rng):
     monitor, model = str(rng.choice(["loss", "val_mae", "val_f1"])), stand_in()
 
-    def watch(callback, values):
+    def watch(callback, values, *before):
         """How many epochs ran and how many warnings came; None: the key is missing."""
         logs = [{"other": 0.0} | ({} if v is None else {monitor: v}) for v in values]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            ran = drive(callback, logs, model=model)["epochs"]
+            ran = drive([*before, callback], logs, model=model)["epochs"]
         own = [w for w in caught if w.category is not DeprecationWarning]  # of NumPy
         return {"epochs": ran, "warnings": len(own)}
 
@@ -801,6 +807,8 @@ def evidence(StopAt, rng):
         "exactly at the target": (exact, "min"),
         "exactly at the target, from below": ([2 * target - v for v in exact], "max"),
         "some epochs without the key": (gaps, "min"),
+        "a key that is missing later": ([*falls[:2], None, None, *falls[2:]], "min"),
+        "a value of 0": ([*falls[:first], 0.0, *falls], "min"),
         "not a number is no target": (late, "max" if first % 2 else "min"),
     }
     for label, (values, mode) in cases.items():
@@ -813,6 +821,18 @@ def evidence(StopAt, rng):
 
     given = {"monitor": monitor, "target": target, "mode": "min"}
     yield "two trainings, one object", twice, given
+
+    def stop(epoch, logs):
+        model.stop_training = model.stop_training or epoch == 1
+
+    other = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    watched = StopAt(monitor, target, "min")
+    stopped = {"values": falls, "another callback stops": "in epoch 1"}
+    yield (
+        "a stop that another callback asked for",
+        lambda: watch(watched, falls, other),
+        {**given, **stopped},
+    )
 
     def fit():
         told = [target + near[1], target - near[0], target, target]
@@ -951,6 +971,33 @@ class StopAt(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+# %% mistake: a training is stopped before its next epoch
+"""You stop in `on_epoch_begin`. The epoch has begun then, and it is run, or at least
+its first batch. Set `stop_training` where you see the value, in `on_epoch_end`."""
+
+
+class StopAt(keras.callbacks.Callback):
+    def __init__(self, monitor, target, mode):
+        super().__init__()
+        self.monitor, self.target, self.mode = monitor, target, mode
+
+    def on_train_begin(self, logs=None):
+        self.warned = self.reached = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.reached:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = logs.get(self.monitor)
+        if value is None:
+            if not self.warned:
+                warnings.warn(f"{self.monitor} is missing")
+            self.warned = True
+        elif value <= self.target if self.mode == "min" else value >= self.target:
+            self.reached = True
+
+
 # %% mistake: an exception stops the training
 """You raise an exception. `fit` then returns no history, and callbacks with something
 left to do in `on_train_end` never do it. Set `self.model.stop_training = True`."""
@@ -1032,7 +1079,8 @@ with tempfile.TemporaryDirectory() as folder:
 # file `path`: a JSON object with `"epoch"` (from 0, as the hook is told) and all of the
 # epoch's logs as numbers. Other callbacks may have put NumPy numbers among them. Each
 # line can be read by other programs as soon as the epoch is over, also if the training
-# breaks later. Every `fit` starts the file anew. 10 minutes.
+# breaks later. Every `fit` starts the file anew, whatever its `initial_epoch`. The keys
+# may differ from epoch to epoch, and the logs themselves stay as they are. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1123,6 +1171,29 @@ def evidence(JsonlLogger, rng):
     crash = {"crash_at": count - 1}
     yield "after a crash", lambda: logged(count, **crash)["at the end"], given | crash
     yield "two trainings, one object", lambda: logged(3, 2)["at the end"], given
+    start = int(rng.integers(2, 5))
+    small = [float(v) for v in rng.uniform(1e-4, 9e-4, 9)]
+    told = [{"loss": small[k], f"rate_{k}": v} for k, v in enumerate(small)]
+
+    def put(epoch, logs):
+        logs.clear()
+        logs.update(told[epoch])
+
+    def late(what):
+        """What the file and the history hold after a fit that starts late."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "log.jsonl"
+            path.write_text(json.dumps({"epoch": 0, "loss": "of another fit"}) + "\n")
+            own = [keras.callbacks.LambdaCallback(on_epoch_end=put), JsonlLogger(path)]
+            rows = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.ones((1, 1))))
+            run = {"initial_epoch": start, "epochs": 9, "callbacks": own, "verbose": 0}
+            history = stand_in().fit(rows, shuffle=False, **run).history
+            return {"file": read(path), "history": history}[what]
+
+    given = {"initial_epoch": start, "logs of the epochs": told[start:]}
+    label = "a later first epoch, other keys in each"
+    yield label, lambda: late("file"), given
+    yield "... and the history", lambda: late("history"), given
 
 
 check("06/JsonlLogger", evidence)
@@ -1270,7 +1341,8 @@ for patience in range(4):
 
 # %% [markdown]
 # 4, 4, 5, 6: patience 0 and 1 are the same, because the first epoch without a gain is
-# also the first one at which it can stop. With patience p, `p` epochs run in vain.
+# also the first one at which it can stop. From patience 1 on, as many epochs run in
+# vain as `patience` says.
 #
 # Now replay the night. Its 60 validation losses are still there, so every setting can
 # be tried in no time. What would patience 5 have made of it?
@@ -1400,14 +1472,14 @@ print("val_loss, no val data:", ran("val_loss"))
 # ### Exercise: predict early stopping
 #
 # Write `simulate_early_stopping(values, patience=0, min_delta=0.0, mode="min",
-# start_from_epoch=0, baseline=None, restore_best_weights=False)`, without using
-# `EarlyStopping`. `values` has one number per epoch, at least one. Return `(epochs_run,
-# weights_epoch)`: how many epochs run, and from which one (from 0) the weights are at
-# the end. From epoch `start_from_epoch` on:
+# start_from_epoch=0, baseline=None, restore_best_weights=False)`, without
+# `EarlyStopping`. `values`, one number per epoch and at least one, stays as it is.
+# Return `(epochs_run, weights_epoch)`: how many epochs run, and the number (from 0) of
+# the one whose weights stay. From epoch `start_from_epoch` on:
 #
 # 1. Add 1 to the wait.
-# 2. The first value watched is the best; a later one must beat it by more than the size
-#    of `min_delta`.
+# 2. New best: the first value watched, later each that beats the best by more than the
+#    size of `min_delta`.
 # 3. A new best sets the wait to 0; with a baseline only if it beats that by as much.
 # 4. No new best, and the wait has reached `patience`: the last epoch.
 #
@@ -1467,16 +1539,19 @@ def simulate_early_stopping(
 
 # %% check: simulate_early_stopping, 5 points
 def evidence(simulate_early_stopping, rng):
-    def nights(count=16, low=8, high=16, drift=0.4):
-        """Random walks on a grid of 1/8, where differences are exact."""
-        for _ in range(count):
-            steps = rng.integers(-3, 4, int(rng.integers(low, high))) - drift
-            yield [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
+    def night(low=8, high=16, level=4):
+        """A random walk on a grid of 1/8, where differences are exact."""
+        steps = rng.integers(-3, 4, int(rng.integers(low, high))) - 0.4
+        return [float(v) for v in level + np.round(np.cumsum(steps)) / 8]
 
-    def results(draw, **settings):
-        return [
-            tuple(simulate_early_stopping(v, **settings, **draw())) for v in nights()
-        ]
+    def cases(draw, level=4, **settings):
+        """Two calls: the first one small enough to follow by hand; and 16 more."""
+        drawn = [{"values": night(5, 8, level), **settings, **draw()}]
+        more = [{"values": night(level=level), **settings, **draw()} for _ in range(16)]
+        return drawn[0], more
+
+    def result(case):
+        return tuple(simulate_early_stopping(**case))
 
     def patience():
         return {"patience": int(rng.integers(0, 5))}
@@ -1492,18 +1567,35 @@ def evidence(simulate_early_stopping, rng):
     def line():
         return patience() | {"baseline": float(rng.choice([3.0, 3.5, 4.0]))}
 
+    def zero():
+        return patience() | {"baseline": 0.0}
+
     def everything():
         chosen = delta() | start() | line() | {"mode": str(rng.choice(["min", "max"]))}
         return chosen | {"restore_best_weights": bool(rng.integers(2))}
 
     best = {"restore_best_weights": True}
-    yield "patience", lambda: results(patience)
-    yield "best weights restored", lambda: results(patience, **best)
-    yield "gains up to min_delta do not count", lambda: results(delta, **best)
-    yield "a value that should be high", lambda: results(patience, mode="max", **best)
-    yield "start_from_epoch", lambda: results(start, **best)
-    yield "a baseline", lambda: results(line, **best)
-    yield "all at once", lambda: results(everything)
+    kinds = {
+        "patience": cases(patience),
+        "best weights restored": cases(patience, **best),
+        "gains up to min_delta do not count": cases(delta, **best),
+        "a value that should be high": cases(patience, mode="max", **best),
+        "start_from_epoch": cases(start, **best),
+        "a baseline": cases(line, **best),
+        "a baseline of 0": cases(zero, level=0.5, **best),
+        "all at once": cases(everything),
+    }
+    for label, (small, more) in kinds.items():
+        yield f"{label}: a short night", lambda: result(small), small
+        yield f"{label}: 16 nights", lambda: [result(case) for case in more]
+
+    def untouched():
+        high = {"values": night(), "patience": 2, "mode": "max", "baseline": 3.5}
+        before = list(high["values"])
+        result(high)
+        return {"before": before, "after": high["values"]}
+
+    yield "the list `values` afterwards", untouched
     values = [float(v) for v in rng.normal(size=int(rng.integers(3, 9)))]
     given = {"values": values, "start_from_epoch": 20, "restore_best_weights": True}
     yield "no epoch watched", lambda: tuple(simulate_early_stopping(**given)), given
@@ -2096,7 +2188,7 @@ def checkpointing(folder, monitor="val_loss", mode="min"):
 # The machine was restarted after 8 of 16 epochs. A file is there. Do the next 8 epochs
 # come out as if nothing had happened? That takes more than the weights: Adam keeps two
 # averages for every weight, and counts its steps. Both belong to the **optimizer**, and
-# the file has them. Below, three ways to load one file each.
+# the file has them. Below, three ways to restore, from two files.
 
 
 # %%
@@ -2382,6 +2474,24 @@ def make_or_restore(folder, build):
     return model, done
 
 
+# %% mistake: the number of steps is all that an optimizer remembers
+"""You set the optimizer's steps to the number of epochs. Steps are batches, and Adam
+also has two averages for each weight. The file has all of it: call
+`model.optimizer.build(model.trainable_variables)` before `load_weights`."""
+
+
+def make_or_restore(folder, build):
+    model, done = build(), 0
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    if files:
+        done = max(files)
+        model.load_weights(files[done])
+        model.optimizer.iterations.assign(done)
+    return model, done
+
+
 # %% mistake: the last name is the newest
 """You sort names. As text, "after_10" comes before "after_9": compare the numbers in
 the names."""
@@ -2583,8 +2693,8 @@ plots.rates(lines, "Warm-up rises to the top at step 5; restarts begin again at 
 # - from `n` on: 0.
 #
 # `warmup_epochs` may be 0 and is less than `epochs`. A step is a Python int or an
-# integer tensor; the rate is a float32. It works in `fit`, and `get_config()` returns
-# the four arguments, so that a saved optimizer finds them again. 20 minutes.
+# integer tensor; the rate is a float32 for both. It works in `fit`, and `get_config()`
+# returns the four arguments, so that a saved optimizer finds them again. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2660,6 +2770,17 @@ def evidence(WarmupCosine, rng):
         settings,
     )
     none = {**settings, "warmup_epochs": 0}
+
+    def config():
+        found = schedule.get_config()
+        return {key: float(found[key]) for key in settings}
+
+    yield "get_config()", config, settings
+    yield (
+        "the type of the rate for a Python int",
+        lambda: np.asarray(schedule(w + 1)).dtype.name,
+        settings,
+    )
     yield "no warm-up", lambda: rates(WarmupCosine(**none), [0, 1, n // 2, n]), none
     steps = [int(step) for step in rng.integers(0, n, 4)]
 
@@ -2917,14 +3038,14 @@ def told(run):
 
 print("patience 2:             ", told(cut(flat)))
 print("patience 1, cooldown 2: ", told(cut(flat, patience=1, cooldown=2)))
-print("logged in epoch 3:      ", f"{cut(flat)['logs'][3]['learning_rate']:.3f}")
+print("logged for the fourth:  ", f"{cut(flat)['logs'][3]['learning_rate']:.3f}")
 print("factor=1:               ", outcome(lambda: cut(flat, factor=1.0)))
 
 # %% [markdown]
 # Three epochs at 0.1: the first one is the best, the next two bring no gain, and the
-# cut acts in the fourth. After a cut come `cooldown` epochs in which nothing is
-# counted; the epoch that ends the cooldown counts again, so 2 with patience 1 looks
-# like a cut every 2 epochs.
+# cut is made after epoch 3 (counted from 1, as in the picture) and acts in the fourth.
+# After a cut come `cooldown` epochs in which nothing is counted; the epoch that ends
+# the cooldown counts again, so 2 with patience 1 looks like a cut every 2 epochs.
 #
 # `LearningRateScheduler` asks a function of yours before each epoch. It wants a float,
 # and nothing but a float. And both callbacks **set** the rate. Where a schedule is in
@@ -2993,13 +3114,13 @@ print("schedule and assignment:", text)
 # ### Exercise: predict the plateau
 #
 # Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
-# cooldown=0, min_lr=0.0)`, without using `ReduceLROnPlateau`: the list of learning
-# rates that the epochs use. Smaller `values` are better; `lr` is the first
-# rate. After each epoch:
+# cooldown=0, min_lr=0.0)`, without `ReduceLROnPlateau`: the list of learning rates that
+# the epochs use. Smaller `values` are better; the list stays as it is. `lr` is the
+# first rate. After each epoch:
 #
 # 1. In a cooldown: take 1 from it, set the wait to 0.
-# 2. The first value is the best, and then each that beats it by more than `min_delta`.
-#    A new best sets the wait to 0.
+# 2. The first value, and then each that beats the best by more than `min_delta`, is the
+#    new best and sets the wait to 0.
 # 3. Else, with no cooldown left: add 1 to the wait. If it reaches `patience` and the
 #    rate is above `min_lr`: multiply the rate by `factor`, not below `min_lr`, begin a
 #    cooldown of `cooldown` epochs, set the wait to 0.
@@ -3042,28 +3163,26 @@ def simulate_plateau(
 
 # %% check: simulate_plateau, 3 points
 def evidence(simulate_plateau, rng):
-    def nights(count=12):
-        """Random walks on a grid of 1/8, where differences are exact."""
-        for _ in range(count):
-            steps = rng.integers(-3, 4, int(rng.integers(10, 20))) - 0.2
-            yield [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
+    def night(low=10, high=20):
+        """A random walk on a grid of 1/8, where differences are exact."""
+        steps = rng.integers(-3, 4, int(rng.integers(low, high))) - 0.2
+        return [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
 
-    def results(draw, **settings):
-        found = []
-        for values in nights():
-            chosen = {"factor": float(rng.uniform(0.2, 0.9)), **draw(), **settings}
-            start = float(rng.uniform(0.1, 1))
-            rates = simulate_plateau(
-                values, start, min_delta=chosen.pop("d", 0), **chosen
-            )
-            found.append([float(rate) for rate in rates])
-        return found
+    def case(draw, *length):
+        rates = {
+            "lr": float(rng.uniform(0.1, 1)),
+            "factor": float(rng.uniform(0.2, 0.9)),
+        }
+        return {"values": night(*length), "min_delta": 0.0, **rates, **draw()}
+
+    def result(case):
+        return [float(rate) for rate in simulate_plateau(**case)]
 
     def patience():
         return {"patience": int(rng.integers(1, 4))}
 
     def delta():
-        return patience() | {"d": float(rng.choice([0.125, 0.25, 0.5]))}
+        return patience() | {"min_delta": float(rng.choice([0.125, 0.25, 0.5]))}
 
     def cooling():
         return patience() | {"cooldown": int(rng.integers(1, 4))}
@@ -3071,11 +3190,25 @@ def evidence(simulate_plateau, rng):
     def floor():
         return patience() | {"min_lr": float(rng.uniform(0.05, 0.2)), "factor": 0.3}
 
-    yield "patience and factor", lambda: results(patience)
-    yield "gains up to min_delta do not count", lambda: results(delta)
-    yield "cooldown", lambda: results(cooling)
-    yield "min_lr", lambda: results(floor)
-    yield "all at once", lambda: results(lambda: delta() | cooling() | floor())
+    kinds = {
+        "patience and factor": patience,
+        "gains up to min_delta do not count": delta,
+        "cooldown": cooling,
+        "min_lr": floor,
+        "all at once": lambda: delta() | cooling() | floor(),
+    }
+    for label, draw in kinds.items():
+        small, more = case(draw, 6, 9), [case(draw) for _ in range(12)]
+        yield f"{label}: a short night", lambda: result(small), small
+        yield f"{label}: 12 nights", lambda: [result(one) for one in more]
+
+    def untouched():
+        one = case(patience)
+        before = list(one["values"])
+        result(one)
+        return {"before": before, "after": one["values"]}
+
+    yield "the list `values` afterwards", untouched
     values = [float(v) for v in 3 - 0.05 * rng.uniform(0, 1e-4, 30)]
     values = [values[0] + 1, *values]
     given = {"values": values, "lr": 0.5}
