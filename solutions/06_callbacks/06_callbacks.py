@@ -8,7 +8,7 @@
 # predict what they do before you wait a night for it, and to write your own.
 #
 # Ten exercises (34 points) and a question (2 points), about three and a half hours.
-# After the exercise on best and last is a good place for a break.
+# Take a break after the exercise on best and last.
 # You need lesson 01.
 
 # %%
@@ -3115,11 +3115,11 @@ print("schedule and assignment:", text)
 #
 # Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
 # cooldown=0, min_lr=0.0)`, without `ReduceLROnPlateau`: the list of learning rates that
-# the epochs use. Smaller `values` are better; the list stays as it is. `lr` is the
+# the epochs use. Smaller `values` are better; the list stays unchanged. `lr` is the
 # first rate. After each epoch:
 #
 # 1. In a cooldown: take 1 from it, set the wait to 0.
-# 2. The first value, and then each that beats the best by more than `min_delta`, is the
+# 2. The first value, and each that beats the best by more than `min_delta`, is the
 #    new best and sets the wait to 0.
 # 3. Else, with no cooldown left: add 1 to the wait. If it reaches `patience` and the
 #    rate is above `min_lr`: multiply the rate by `factor`, not below `min_lr`, begin a
