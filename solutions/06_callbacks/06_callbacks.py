@@ -2558,7 +2558,7 @@ def make_or_restore(folder, build):
 
 # %% mistake: compile does no harm
 """You compile after loading. `compile` takes a new optimizer, and the state that you
-had loaded is gone. Load last."""
+had loaded is gone. `build()` has compiled the model already."""
 
 
 def make_or_restore(folder, build):
@@ -2568,11 +2568,9 @@ def make_or_restore(folder, build):
         files[int(path.name.split(".")[0].removeprefix("after_"))] = path
     if files:
         done = max(files)
+        model.optimizer.build(model.trainable_variables)
         model.load_weights(files[done])
-        config = model.get_compile_config()
-        model.compile_from_config(config)
-        model.run_eagerly = True
-        model.optimizer.iterations.assign(done)
+        model.compile("adam", "mse", run_eagerly=True)
     return model, done
 
 
