@@ -8,7 +8,7 @@
 # predict what they do before you wait a night for it, and to write your own.
 #
 # Ten exercises (34 points) and a question (2 points), about three and a half hours.
-# After the exercise on best and last is a good place for a break.
+# Take a break after the exercise on best and last.
 # You need lesson 01.
 
 # %%
@@ -61,7 +61,8 @@ plots.learning_curves(night)
 # **hooks**. You write the hooks that you need and leave the others out. `hook_calls`
 # lets a tiny model really train and notes every call. In the picture time runs from
 # left to right. Each lane has its own begin and end, the numbers are those of epochs
-# and batches, from 0, and the orange diamonds are *your* hook.
+# and batches, from 0, and the orange diamonds are *your* hook. (Hooks count from 0;
+# the pictures of curves, and file names, from 1.)
 
 # %%
 # rows: K1
@@ -77,7 +78,7 @@ plots.hook_lanes(calls, lit="epoch_end")
 # <details><summary>How many</summary>
 #
 # Four: 2 epochs of 2 batches. And two: validation runs once per epoch. `evaluate` calls
-# the same test hooks; `predict` has six of its own, such as `on_predict_batch_end`.
+# the same test hooks; `predict` has four of its own, such as `on_predict_batch_end`.
 #
 # </details>
 #
@@ -123,7 +124,8 @@ print(told)
 #
 # Every hook gets `logs`, a dict of numbers. In a batch hook `logs["loss"]` looks like
 # the loss of the batch. Look again: below, the true losses come from `train_on_batch`,
-# which does the same updates one by one.
+# which does the same updates one by one (after `reset_metrics`, since in some versions
+# of Keras its losses are running means, too).
 
 
 # %%
@@ -249,6 +251,7 @@ def evidence(BatchLosses, rng):
         "equal batches, one epoch": ([size] * 4, 1),
         "equal batches, two epochs": ([size] * 3, 2),
         "a smaller last batch, three epochs": ([size, size, rest], 3),
+        "a smaller batch in the middle": ([size, 1, rest], 2),
         "a single batch in an epoch": ([rest], 3),
     }
     for label, (sizes, epochs) in cases.items():
@@ -393,8 +396,9 @@ print("history:", stand_in().fit(*four_rows, **run).history["extra"])
 # own number stands after the callback that makes it.
 #
 # Now a trap. You want to know the score on other data, and `evaluate` is one call away.
-# Below it is called in three places. The learning rate is 0, so nothing moves and the
-# loss of the epoch should be the same each time. Which place spoils it?
+# Below, three trainings: one without it, two that call it in a hook. The learning rate
+# is 0, so nothing moves and the loss of the epoch should be the same each time. Which
+# hook spoils it?
 
 
 # %%
@@ -426,9 +430,10 @@ print(f"in on_train_batch_end: {logged_loss(evaluate_in=['on_train_batch_end']):
 #
 # Write the callback `ExtraScores(rows, name)`. `rows` is a Dataset of `(x, y)` batches.
 # After every epoch it evaluates the model on `rows` and adds the results to the epoch's
-# logs, each under `f"{name}_{key}"`: for `name="night"` there are `night_loss`,
-# `night_mae` and so on in the history, and callbacks behind yours see them. All other
-# numbers of the history stay what they are without your callback. 10 minutes.
+# logs, each under `f"{name}_{key}"`: for `name="night"` there are `night_loss` and one
+# number for each metric of the model, such as `night_mae`, in the history, and
+# callbacks behind yours see them. All other numbers of the history stay what they are
+# without your callback. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -475,10 +480,11 @@ def evidence(ExtraScores, rng):
         on_epoch_end=lambda epoch, logs: seen.append(dict(logs))
     )
     model = stand_in(0.05)
-    model.compile(keras.optimizers.SGD(0.05), "mse", metrics=["mae"], run_eagerly=True)
+    metrics = ["mae", str(rng.choice(["mape", "cosine_similarity"]))]
+    model.compile(keras.optimizers.SGD(0.05), "mse", metrics=metrics, run_eagerly=True)
     run = {"callbacks": [ExtraScores(extra, name), spy], "validation_data": validation}
     found = model.fit(train, epochs=2, shuffle=False, verbose=0, **run).history
-    given = {"name": name, "epochs": 2}
+    given = {"name": name, "epochs": 2, "metrics": metrics}
     own = {key: found[key] for key in found if not key.startswith(name)}
     yield "the model's own numbers in the history", own, given
     scores = {key: found[key] for key in found if key.startswith(name)}
@@ -630,7 +636,10 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 # %% [markdown]
 # Line 1: `optimizer.lr` was the old name. Today Python invents a new attribute, nobody
 # reads it, no error. Line 3: the frozen layer keeps training. Line 4: making the train
-# function anew (or `compile`, which forgets the optimizer's state) lets the change act.
+# function anew lets the change act, but only when you **freeze**. Weights that are
+# unfrozen are new to the optimizer, and it refuses them. For that, train in two calls
+# of `fit` with `compile` between them; it forgets the optimizer's state. Inside a
+# callback `compile` breaks the training.
 
 # %% [markdown]
 # ### Quiz: half of it works
@@ -645,8 +654,9 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 # </details>
 # <details><summary>The compiled training step still leaves these layers out</summary>
 #
-# Right: call `model.make_train_function(force=True)` afterwards, or train in two calls:
-# `fit`, unfreeze, `compile`, `fit`.
+# Right: train in two calls: `fit`, unfreeze, `compile`, `fit`. Only to call
+# `model.make_train_function(force=True)` raises an error at the next batch, since the
+# optimizer does not know the new weights.
 #
 # </details>
 # <details><summary>`on_epoch_begin` comes too late, the epoch has started</summary>
@@ -728,7 +738,7 @@ for epochs in (1, 2):
 # Reached means: at or below the target for `mode="min"`, at or above it for
 # `mode="max"`. Epochs without the key are passed over, with `warnings.warn(...)` at the
 # first of them in each training, not at the others. One object serves several
-# trainings. 10 minutes.
+# trainings, and a stop that another callback has asked for stays. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -775,12 +785,12 @@ class StopAt(keras.callbacks.Callback):
 def evidence(StopAt, rng):
     monitor, model = str(rng.choice(["loss", "val_mae", "val_f1"])), stand_in()
 
-    def watch(callback, values):
+    def watch(callback, values, *before):
         """How many epochs ran and how many warnings came; None: the key is missing."""
         logs = [{"other": 0.0} | ({} if v is None else {monitor: v}) for v in values]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            ran = drive(callback, logs, model=model)["epochs"]
+            ran = drive([*before, callback], logs, model=model)["epochs"]
         own = [w for w in caught if w.category is not DeprecationWarning]  # of NumPy
         return {"epochs": ran, "warnings": len(own)}
 
@@ -797,6 +807,8 @@ def evidence(StopAt, rng):
         "exactly at the target": (exact, "min"),
         "exactly at the target, from below": ([2 * target - v for v in exact], "max"),
         "some epochs without the key": (gaps, "min"),
+        "a key that is missing later": ([*falls[:2], None, None, *falls[2:]], "min"),
+        "a value of 0": ([*falls[:first], 0.0, *falls], "min"),
         "not a number is no target": (late, "max" if first % 2 else "min"),
     }
     for label, (values, mode) in cases.items():
@@ -809,6 +821,18 @@ def evidence(StopAt, rng):
 
     given = {"monitor": monitor, "target": target, "mode": "min"}
     yield "two trainings, one object", twice, given
+
+    def stop(epoch, logs):
+        model.stop_training = model.stop_training or epoch == 1
+
+    other = keras.callbacks.LambdaCallback(on_epoch_end=stop)
+    watched = StopAt(monitor, target, "min")
+    stopped = {"values": falls, "another callback stops": "in epoch 1"}
+    yield (
+        "a stop that another callback asked for",
+        lambda: watch(watched, falls, other),
+        {**given, **stopped},
+    )
 
     def fit():
         told = [target + near[1], target - near[0], target, target]
@@ -947,6 +971,33 @@ class StopAt(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+# %% mistake: a training is stopped before its next epoch
+"""You stop in `on_epoch_begin`. The epoch has begun then, and it is run, or at least
+its first batch. Set `stop_training` where you see the value, in `on_epoch_end`."""
+
+
+class StopAt(keras.callbacks.Callback):
+    def __init__(self, monitor, target, mode):
+        super().__init__()
+        self.monitor, self.target, self.mode = monitor, target, mode
+
+    def on_train_begin(self, logs=None):
+        self.warned = self.reached = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.reached:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = logs.get(self.monitor)
+        if value is None:
+            if not self.warned:
+                warnings.warn(f"{self.monitor} is missing")
+            self.warned = True
+        elif value <= self.target if self.mode == "min" else value >= self.target:
+            self.reached = True
+
+
 # %% mistake: an exception stops the training
 """You raise an exception. `fit` then returns no history, and callbacks with something
 left to do in `on_train_end` never do it. Set `self.model.stop_training = True`."""
@@ -1028,7 +1079,8 @@ with tempfile.TemporaryDirectory() as folder:
 # file `path`: a JSON object with `"epoch"` (from 0, as the hook is told) and all of the
 # epoch's logs as numbers. Other callbacks may have put NumPy numbers among them. Each
 # line can be read by other programs as soon as the epoch is over, also if the training
-# breaks later. Every `fit` starts the file anew. 10 minutes.
+# breaks later. Every `fit` starts the file anew, whatever its `initial_epoch`. The keys
+# may differ from epoch to epoch, and the logs themselves stay as they are. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1119,6 +1171,29 @@ def evidence(JsonlLogger, rng):
     crash = {"crash_at": count - 1}
     yield "after a crash", lambda: logged(count, **crash)["at the end"], given | crash
     yield "two trainings, one object", lambda: logged(3, 2)["at the end"], given
+    start = int(rng.integers(2, 5))
+    small = [float(v) for v in rng.uniform(1e-4, 9e-4, 9)]
+    told = [{"loss": small[k], f"rate_{k}": v} for k, v in enumerate(small)]
+
+    def put(epoch, logs):
+        logs.clear()
+        logs.update(told[epoch])
+
+    def late(what):
+        """What the file and the history hold after a fit that starts late."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "log.jsonl"
+            path.write_text(json.dumps({"epoch": 0, "loss": "of another fit"}) + "\n")
+            own = [keras.callbacks.LambdaCallback(on_epoch_end=put), JsonlLogger(path)]
+            rows = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.ones((1, 1))))
+            run = {"initial_epoch": start, "epochs": 9, "callbacks": own, "verbose": 0}
+            history = stand_in().fit(rows, shuffle=False, **run).history
+            return {"file": read(path), "history": history}[what]
+
+    given = {"initial_epoch": start, "logs of the epochs": told[start:]}
+    label = "a later first epoch, other keys in each"
+    yield label, lambda: late("file"), given
+    yield "... and the history", lambda: late("history"), given
 
 
 check("06/JsonlLogger", evidence)
@@ -1266,7 +1341,8 @@ for patience in range(4):
 
 # %% [markdown]
 # 4, 4, 5, 6: patience 0 and 1 are the same, because the first epoch without a gain is
-# also the first one at which it can stop. With patience p, `p` epochs run in vain.
+# also the first one at which it can stop. From patience 1 on, as many epochs run in
+# vain as `patience` says.
 #
 # Now replay the night. Its 60 validation losses are still there, so every setting can
 # be tried in no time. What would patience 5 have made of it?
@@ -1396,14 +1472,14 @@ print("val_loss, no val data:", ran("val_loss"))
 # ### Exercise: predict early stopping
 #
 # Write `simulate_early_stopping(values, patience=0, min_delta=0.0, mode="min",
-# start_from_epoch=0, baseline=None, restore_best_weights=False)`, without using
-# `EarlyStopping`. `values` has one number per epoch, at least one. Return `(epochs_run,
-# weights_epoch)`: how many epochs run, and from which one (from 0) the weights are at
-# the end. From epoch `start_from_epoch` on:
+# start_from_epoch=0, baseline=None, restore_best_weights=False)`, without
+# `EarlyStopping`. `values`, one number per epoch and at least one, stays as it is.
+# Return `(epochs_run, weights_epoch)`: how many epochs run, and the number (from 0) of
+# the one whose weights stay. From epoch `start_from_epoch` on:
 #
 # 1. Add 1 to the wait.
-# 2. The first value watched is the best; a later one must beat it by more than the size
-#    of `min_delta`.
+# 2. New best: the first value watched, later each that beats the best by more than the
+#    size of `min_delta`.
 # 3. A new best sets the wait to 0; with a baseline only if it beats that by as much.
 # 4. No new best, and the wait has reached `patience`: the last epoch.
 #
@@ -1463,16 +1539,19 @@ def simulate_early_stopping(
 
 # %% check: simulate_early_stopping, 5 points
 def evidence(simulate_early_stopping, rng):
-    def nights(count=16, low=8, high=16, drift=0.4):
-        """Random walks on a grid of 1/8, where differences are exact."""
-        for _ in range(count):
-            steps = rng.integers(-3, 4, int(rng.integers(low, high))) - drift
-            yield [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
+    def night(low=8, high=16, level=4):
+        """A random walk on a grid of 1/8, where differences are exact."""
+        steps = rng.integers(-3, 4, int(rng.integers(low, high))) - 0.4
+        return [float(v) for v in level + np.round(np.cumsum(steps)) / 8]
 
-    def results(draw, **settings):
-        return [
-            tuple(simulate_early_stopping(v, **settings, **draw())) for v in nights()
-        ]
+    def cases(draw, level=4, **settings):
+        """Two calls: the first one small enough to follow by hand; and 16 more."""
+        drawn = [{"values": night(5, 8, level), **settings, **draw()}]
+        more = [{"values": night(level=level), **settings, **draw()} for _ in range(16)]
+        return drawn[0], more
+
+    def result(case):
+        return tuple(simulate_early_stopping(**case))
 
     def patience():
         return {"patience": int(rng.integers(0, 5))}
@@ -1488,18 +1567,35 @@ def evidence(simulate_early_stopping, rng):
     def line():
         return patience() | {"baseline": float(rng.choice([3.0, 3.5, 4.0]))}
 
+    def zero():
+        return patience() | {"baseline": 0.0}
+
     def everything():
         chosen = delta() | start() | line() | {"mode": str(rng.choice(["min", "max"]))}
         return chosen | {"restore_best_weights": bool(rng.integers(2))}
 
     best = {"restore_best_weights": True}
-    yield "patience", lambda: results(patience)
-    yield "best weights restored", lambda: results(patience, **best)
-    yield "gains up to min_delta do not count", lambda: results(delta, **best)
-    yield "a value that should be high", lambda: results(patience, mode="max", **best)
-    yield "start_from_epoch", lambda: results(start, **best)
-    yield "a baseline", lambda: results(line, **best)
-    yield "all at once", lambda: results(everything)
+    kinds = {
+        "patience": cases(patience),
+        "best weights restored": cases(patience, **best),
+        "gains up to min_delta do not count": cases(delta, **best),
+        "a value that should be high": cases(patience, mode="max", **best),
+        "start_from_epoch": cases(start, **best),
+        "a baseline": cases(line, **best),
+        "a baseline of 0": cases(zero, level=0.5, **best),
+        "all at once": cases(everything),
+    }
+    for label, (small, more) in kinds.items():
+        yield f"{label}: a short night", lambda: result(small), small
+        yield f"{label}: 16 nights", lambda: [result(case) for case in more]
+
+    def untouched():
+        high = {"values": night(), "patience": 2, "mode": "max", "baseline": 3.5}
+        before = list(high["values"])
+        result(high)
+        return {"before": before, "after": high["values"]}
+
+    yield "the list `values` afterwards", untouched
     values = [float(v) for v in rng.normal(size=int(rng.integers(3, 9)))]
     given = {"values": values, "start_from_epoch": 20, "restore_best_weights": True}
     yield "no epoch watched", lambda: tuple(simulate_early_stopping(**given)), given
@@ -1896,7 +1992,8 @@ with tempfile.TemporaryDirectory() as folder:
 # Write `checkpointing(folder, monitor="val_loss", mode="min")`: a list of callbacks for
 # `fit`. At any time after the first epoch, `best.keras` in this folder is the whole
 # model as it was after the epoch with the best `monitor` so far, and `last.keras` the
-# whole model after the last finished epoch, also when the training breaks. `folder` is
+# whole model after the last finished epoch, also when the training breaks. Whole means
+# compiled, and with the optimizer's state. `folder` is
 # a text or a `Path`; it need not exist. `monitor` may be any key of the logs.
 # 10 minutes.
 #
@@ -1935,10 +2032,17 @@ def evidence(checkpointing, rng):
             raise EOFError("a crash")
 
     def train(key, values, folder, *others, **settings):
+        model = stand_in()
+        model.compile(keras.optimizers.Adam(0.1), "mse", run_eagerly=True)
+
+        def step(epoch, logs):
+            model.optimizer.apply([tf.ones((1, 1))], model.trainable_variables)
+
+        before = keras.callbacks.LambdaCallback(on_epoch_begin=step)
         own = checkpointing(folder, **settings)
         logs = [{key: v, "loss": other} for v, other in zip(values, loss)]
         try:
-            drive([*own, *others], logs)
+            drive([before, *own, *others], logs, model=model)
         except EOFError:
             pass
 
@@ -1952,20 +2056,19 @@ def evidence(checkpointing, rng):
             }
 
     def epoch_in(path):
-        if path.exists():
-            model = keras.models.load_model(path)
-            return int(model.get_weights()[0].item()) if model.compiled else "bare"
+        if not path.exists():
+            return "no such file"
+        model = keras.models.load_model(path)
+        if not model.compiled:
+            return "a model that is not compiled"
+        found = {"optimizer steps": int(model.optimizer.iterations)}
+        return {"epoch": int(model.get_weights()[0].item()), **found}
 
-    def first(name):
-        if "first" not in runs:
-            stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
-            runs["first"] = kept("val_loss", losses, stop, as_text=True)
-        return runs["first"][name]
-
-    def second(name):
-        if "second" not in runs:
-            runs["second"] = kept("val_f1", scores, monitor="val_f1", mode="max")
-        return runs["second"][name]
+    def once(number, name, *run, **settings):
+        """Each training runs only once for its two files."""
+        if number not in runs:
+            runs[number] = kept(*run, **settings)
+        return runs[number][name]
 
     spot = int(rng.integers(2))  # of the best val_loss; loss is best at the other one
     losses, loss = [a, a, high, b], [9.0, 9.0, 8.0, 7.0, 6.0]
@@ -1973,12 +2076,19 @@ def evidence(checkpointing, rng):
     scores = [b] * int(rng.integers(4, 6))
     top, bottom = rng.permutation([spot, 2])
     scores[top], scores[bottom], scores[1 - spot] = high, low, a
+    scores = [score - high - 1 for score in scores]  # all are negative
+    stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
     given = {"val_loss": losses[:3], "and then": "a crash"}
     for name in ("best.keras", "last.keras"):
-        yield f"val_loss: the epoch in {name}", lambda: first(name), given
-    given = {"val_f1": scores, "monitor": "val_f1", "mode": "max"}
+        label, run = f"val_loss: what is in {name}", ("val_loss", losses, stop)
+        yield label, lambda: once(1, name, *run, as_text=True), given
+    other = {"monitor": "val_fit", "mode": "max"}
     for name in ("best.keras", "last.keras"):
-        yield f"val_f1: the epoch in {name}", lambda: second(name), given
+        label, run = f"val_fit: what is in {name}", ("val_fit", scores)
+        yield label, lambda: once(2, name, *run, **other), {"val_fit": scores, **other}
+    gap = {"monitor": "gap", "mode": "min"}
+    label, name, run = "gap: what is in best.keras", "best.keras", ("gap", losses[:3])
+    yield label, lambda: once(3, name, *run, **gap), {"gap": losses[:3], **gap}
 
 
 check("06/checkpointing", evidence)
@@ -2078,7 +2188,7 @@ def checkpointing(folder, monitor="val_loss", mode="min"):
 # The machine was restarted after 8 of 16 epochs. A file is there. Do the next 8 epochs
 # come out as if nothing had happened? That takes more than the weights: Adam keeps two
 # averages for every weight, and counts its steps. Both belong to the **optimizer**, and
-# the file has them. Below, three ways to load one file each.
+# the file has them. Below, three ways to restore, from two files.
 
 
 # %%
@@ -2232,13 +2342,14 @@ with tempfile.TemporaryDirectory() as folder:
 #
 # Write `make_or_restore(folder, build)`. The folder holds checkpoints that
 # `ModelCheckpoint("after_{epoch}.weights.h5", save_weights_only=True)` wrote, and maybe
-# other files; it may be empty or not exist. `build()` returns a new, compiled model.
+# other files, also weights with other names. `folder` is a text or a `Path`; it may be
+# empty or not exist. `build()` returns a new, compiled model.
 #
 # Return `(model, epochs_done)`: a model from `build()` with weights **and** optimizer
 # state of the checkpoint with the largest epoch number, and that number. Copying
 # changes the dates of files: go by the names. Without a checkpoint, return a fresh
 # model and 0. `fit(..., initial_epoch=epochs_done)` then goes on exactly. Change no
-# file. 20 minutes.
+# file, make no folder. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2277,11 +2388,12 @@ def make_or_restore(folder, build):
 # %% check: make_or_restore, 5 points
 def evidence(make_or_restore, rng):
     rate, start = float(rng.uniform(0.05, 0.2)), rng.normal(size=(1, 1))
-    slopes = rng.uniform(-5, 5, 5)
+    slopes, beta = rng.uniform(-5, 5, 5), float(rng.uniform(0.4, 0.7))
 
     def build():
         model = stand_in()
-        model.compile(keras.optimizers.Adam(rate), "mse", run_eagerly=True)
+        adam = keras.optimizers.Adam(rate, beta_1=beta)  # not the default: no new one
+        model.compile(adam, "mse", run_eagerly=True)
         model.set_weights([start])
         return model
 
@@ -2324,14 +2436,18 @@ def evidence(make_or_restore, rng):
             if exists:
                 folder.mkdir()
             model, done = make_or_restore(folder if exists else str(folder), build)
-        return {"epochs_done": int(done), "weight": moved(model, slopes[:1])}
+            found = {"epochs_done": int(done), "folder there": folder.exists()}
+        return {**found, "weight": moved(model, slopes[:1])}
 
-    first, later = int(rng.integers(2, 9)), int(rng.integers(10, 90))
+    first = int(rng.integers(5, 8))
+    middle = int(rng.integers(18, 20))  # has the largest last digit
+    later = 10 * int(rng.integers(2, 5)) + int(rng.integers(4))
     given = {"checkpoints": [first]}
     yield "one checkpoint", lambda: resumed(first), given
-    given = {"checkpoints": [first, 9, later]}
-    yield "the largest number of several", lambda: resumed(first, 9, later), given
-    others = ["notes.txt", "best.keras", "after_all.txt"]
+    numbers = [middle, first, later]
+    given = {"checkpoints": numbers}
+    yield "the largest number of several", lambda: resumed(*numbers), given
+    others = ["notes.txt", "best.keras", "best.weights.h5", "other_99.weights.h5"]
     given = {"checkpoints": [1, first + 1], "others": others}
     label = "other files in the folder"
     yield label, lambda: resumed(1, first + 1, others=others), given
@@ -2355,6 +2471,24 @@ def make_or_restore(folder, build):
     if files:
         done = max(files)
         model.load_weights(files[done])
+    return model, done
+
+
+# %% mistake: the number of steps is all that an optimizer remembers
+"""You set the optimizer's steps to the number of epochs. Steps are batches, and Adam
+also has two averages for each weight. The file has all of it: call
+`model.optimizer.build(model.trainable_variables)` before `load_weights`."""
+
+
+def make_or_restore(folder, build):
+    model, done = build(), 0
+    files = {}
+    for path in Path(folder).glob("after_*.weights.h5"):
+        files[int(path.name.split(".")[0].removeprefix("after_"))] = path
+    if files:
+        done = max(files)
+        model.load_weights(files[done])
+        model.optimizer.iterations.assign(done)
     return model, done
 
 
@@ -2424,7 +2558,7 @@ def make_or_restore(folder, build):
 
 # %% mistake: compile does no harm
 """You compile after loading. `compile` takes a new optimizer, and the state that you
-had loaded is gone. Load last."""
+had loaded is gone. `build()` has compiled the model already."""
 
 
 def make_or_restore(folder, build):
@@ -2434,11 +2568,9 @@ def make_or_restore(folder, build):
         files[int(path.name.split(".")[0].removeprefix("after_"))] = path
     if files:
         done = max(files)
+        model.optimizer.build(model.trainable_variables)
         model.load_weights(files[done])
-        config = model.get_compile_config()
-        model.compile_from_config(config)
-        model.run_eagerly = True
-        model.optimizer.iterations.assign(done)
+        model.compile("adam", "mse", run_eagerly=True)
     return model, done
 
 
@@ -2463,8 +2595,8 @@ def make_or_restore(folder, build):
 #
 # Large steps at first, small ones at the end: a **schedule** is a function from the
 # optimizer's step to a learning rate. You pass it where the number stood. Its unit is
-# the **step**, one per batch, and this is where most plans fail. Below, a plan for 40
-# epochs of 4 batches. Someone wrote `decay_steps=40` and meant epochs.
+# the **step**, one per batch, and this is where most plans fail. Below, a plan for 4
+# epochs of 40 batches. Someone wrote `decay_steps=4` and meant epochs.
 
 # %%
 # rows: K27, K28
@@ -2475,7 +2607,7 @@ def rates_of(schedule, steps):
     return [float(schedule(step)) for step in range(steps)]
 
 
-meant = schedules.ExponentialDecay(0.1, decay_steps=4 * 40, decay_rate=0.1)
+meant = schedules.ExponentialDecay(0.1, decay_steps=40 * 4, decay_rate=0.1)
 written = schedules.ExponentialDecay(0.1, decay_steps=4, decay_rate=0.1)
 lines = {
     "decay_steps=160": rates_of(meant, 160),
@@ -2559,8 +2691,8 @@ plots.rates(lines, "Warm-up rises to the top at step 5; restarts begin again at 
 # - from `n` on: 0.
 #
 # `warmup_epochs` may be 0 and is less than `epochs`. A step is a Python int or an
-# integer tensor; the rate is a float32. It works in `fit`, and `get_config()` returns
-# the four arguments, so that a saved optimizer finds them again. 20 minutes.
+# integer tensor; the rate is a float32 for both. It works in `fit`, and `get_config()`
+# returns the four arguments, so that a saved optimizer finds them again. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2636,6 +2768,17 @@ def evidence(WarmupCosine, rng):
         settings,
     )
     none = {**settings, "warmup_epochs": 0}
+
+    def config():
+        found = schedule.get_config()
+        return {key: float(found[key]) for key in settings}
+
+    yield "get_config()", config, settings
+    yield (
+        "the type of the rate for a Python int",
+        lambda: np.asarray(schedule(w + 1)).dtype.name,
+        settings,
+    )
     yield "no warm-up", lambda: rates(WarmupCosine(**none), [0, 1, n // 2, n]), none
     steps = [int(step) for step in rng.integers(0, n, 4)]
 
@@ -2893,14 +3036,14 @@ def told(run):
 
 print("patience 2:             ", told(cut(flat)))
 print("patience 1, cooldown 2: ", told(cut(flat, patience=1, cooldown=2)))
-print("logged in epoch 3:      ", f"{cut(flat)['logs'][3]['learning_rate']:.3f}")
+print("logged for the fourth:  ", f"{cut(flat)['logs'][3]['learning_rate']:.3f}")
 print("factor=1:               ", outcome(lambda: cut(flat, factor=1.0)))
 
 # %% [markdown]
 # Three epochs at 0.1: the first one is the best, the next two bring no gain, and the
-# cut acts in the fourth. After a cut come `cooldown` epochs in which nothing is
-# counted; the epoch that ends the cooldown counts again, so 2 with patience 1 looks
-# like a cut every 2 epochs.
+# cut is made after epoch 3 (counted from 1, as in the picture) and acts in the fourth.
+# After a cut come `cooldown` epochs in which nothing is counted; the epoch that ends
+# the cooldown counts again, so 2 with patience 1 looks like a cut every 2 epochs.
 #
 # `LearningRateScheduler` asks a function of yours before each epoch. It wants a float,
 # and nothing but a float. And both callbacks **set** the rate. Where a schedule is in
@@ -2969,13 +3112,13 @@ print("schedule and assignment:", text)
 # ### Exercise: predict the plateau
 #
 # Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
-# cooldown=0, min_lr=0.0)`, without using `ReduceLROnPlateau`: the list of learning
-# rates that the epochs use. Smaller `values` are better; `lr` is the first
-# rate. After each epoch:
+# cooldown=0, min_lr=0.0)`, without `ReduceLROnPlateau`: the list of learning rates that
+# the epochs use. Smaller `values` are better; the list stays unchanged. `lr` is the
+# first rate. After each epoch:
 #
 # 1. In a cooldown: take 1 from it, set the wait to 0.
-# 2. The first value is the best, and then each that beats it by more than `min_delta`.
-#    A new best sets the wait to 0.
+# 2. The first value, and each that beats the best by more than `min_delta`, is the
+#    new best and sets the wait to 0.
 # 3. Else, with no cooldown left: add 1 to the wait. If it reaches `patience` and the
 #    rate is above `min_lr`: multiply the rate by `factor`, not below `min_lr`, begin a
 #    cooldown of `cooldown` epochs, set the wait to 0.
@@ -3018,28 +3161,26 @@ def simulate_plateau(
 
 # %% check: simulate_plateau, 3 points
 def evidence(simulate_plateau, rng):
-    def nights(count=12):
-        """Random walks on a grid of 1/8, where differences are exact."""
-        for _ in range(count):
-            steps = rng.integers(-3, 4, int(rng.integers(10, 20))) - 0.2
-            yield [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
+    def night(low=10, high=20):
+        """A random walk on a grid of 1/8, where differences are exact."""
+        steps = rng.integers(-3, 4, int(rng.integers(low, high))) - 0.2
+        return [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
 
-    def results(draw, **settings):
-        found = []
-        for values in nights():
-            chosen = {"factor": float(rng.uniform(0.2, 0.9)), **draw(), **settings}
-            start = float(rng.uniform(0.1, 1))
-            rates = simulate_plateau(
-                values, start, min_delta=chosen.pop("d", 0), **chosen
-            )
-            found.append([float(rate) for rate in rates])
-        return found
+    def case(draw, *length):
+        rates = {
+            "lr": float(rng.uniform(0.1, 1)),
+            "factor": float(rng.uniform(0.2, 0.9)),
+        }
+        return {"values": night(*length), "min_delta": 0.0, **rates, **draw()}
+
+    def result(case):
+        return [float(rate) for rate in simulate_plateau(**case)]
 
     def patience():
         return {"patience": int(rng.integers(1, 4))}
 
     def delta():
-        return patience() | {"d": float(rng.choice([0.125, 0.25, 0.5]))}
+        return patience() | {"min_delta": float(rng.choice([0.125, 0.25, 0.5]))}
 
     def cooling():
         return patience() | {"cooldown": int(rng.integers(1, 4))}
@@ -3047,11 +3188,25 @@ def evidence(simulate_plateau, rng):
     def floor():
         return patience() | {"min_lr": float(rng.uniform(0.05, 0.2)), "factor": 0.3}
 
-    yield "patience and factor", lambda: results(patience)
-    yield "gains up to min_delta do not count", lambda: results(delta)
-    yield "cooldown", lambda: results(cooling)
-    yield "min_lr", lambda: results(floor)
-    yield "all at once", lambda: results(lambda: delta() | cooling() | floor())
+    kinds = {
+        "patience and factor": patience,
+        "gains up to min_delta do not count": delta,
+        "cooldown": cooling,
+        "min_lr": floor,
+        "all at once": lambda: delta() | cooling() | floor(),
+    }
+    for label, draw in kinds.items():
+        small, more = case(draw, 6, 9), [case(draw) for _ in range(12)]
+        yield f"{label}: a short night", lambda: result(small), small
+        yield f"{label}: 12 nights", lambda: [result(one) for one in more]
+
+    def untouched():
+        one = case(patience)
+        before = list(one["values"])
+        result(one)
+        return {"before": before, "after": one["values"]}
+
+    yield "the list `values` afterwards", untouched
     values = [float(v) for v in 3 - 0.05 * rng.uniform(0, 1e-4, 30)]
     values = [values[0] + 1, *values]
     given = {"values": values, "lr": 0.5}
@@ -3332,11 +3487,15 @@ def evidence(LRFinder, rng):
     model.set_weights([start])
     finder = LRFinder(lo, hi, steps)
     given = {"lo": lo, "hi": hi, "steps": steps, "batches in an epoch": batches}
-    run = {"epochs": 9, "shuffle": False, "verbose": 0, "callbacks": [finder]}
+    seen = []
+    spy = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch)
+    )
+    run = {"epochs": 9, "shuffle": False, "verbose": 0, "callbacks": [finder, spy]}
     trained = model.fit(rows, **run)
     yield "learning_rates", lambda: [float(r) for r in finder.learning_rates], given
     yield "losses", lambda: [float(loss) for loss in finder.losses], given
-    ran = {"steps": int(model.optimizer.iterations), "epochs": len(trained.epoch)}
+    ran = {"steps": len(seen), "epochs": len(trained.epoch)}
     ran["last loss in the history"] = trained.history["loss"][-1]
     yield "steps and epochs that ran, and the last mean", ran, given
     yield "the weights afterwards", model.get_weights()[0], given

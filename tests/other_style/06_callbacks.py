@@ -64,11 +64,12 @@ class JsonlLogger(keras.callbacks.Callback):
         super().__init__()
         self.path, self.file = path, None
 
+    def on_train_begin(self, logs=None):
+        if self.file:
+            self.file.close()
+        self.file = open(self.path, "w", encoding="utf-8")
+
     def on_epoch_end(self, epoch, logs=None):
-        if epoch == 0:
-            if self.file:
-                self.file.close()
-            self.file = open(self.path, "w", encoding="utf-8")
         line = {key: np.asarray(value).item() for key, value in logs.items()}
         json.dump(dict(line, epoch=epoch), self.file)
         print(file=self.file, flush=True)
