@@ -305,7 +305,9 @@ def describe(comparison, cause):
     """The first difference: `(quantity, where, yours, expected, words)`."""
     differences = comparison.differences
     first = differences[0]
-    if first.quantity in SURE or first.where == "shape":
+    # An optimizer that is set back counts its updates anew, too.
+    forgets = first.quantity == "updates" and cause and cause[0] == "optimizer slot"
+    if (first.quantity in SURE or first.where == "shape") and not forgets:
         cause = None
     settings = settings_that_differ(comparison)
     if cause:
