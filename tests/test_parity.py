@@ -375,6 +375,127 @@ def tracker(kind, **settings):
     return parity.loop(fit_loop, own_step(kind, **settings), DATASET)
 
 
+# What a fresh examiner planted
+
+
+def normed_and_dropped():
+    norm, drop = keras.layers.BatchNormalization(), keras.layers.Dropout(0.2, seed=1)
+    return stack(keras.layers.Dense(16, name="a"), norm, keras.layers.ReLU(), drop)
+
+
+def dropout_off(from_step=1):
+    """Dropout is off, BatchNorm on: layers are called one by one."""
+    model, count = normed_and_dropped(), iter(range(1, 99))
+
+    def call(x, training):
+        off = keras.layers.Dropout if next(count) >= from_step else ()
+        for layer in model.layers:
+            x = layer(x, training=not isinstance(layer, off))
+        return x
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = ENTROPY(y, call(x, True))
+        variables = model.trainable_variables
+        model.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    return parity.steps(step, model, BATCHES)
+
+
+def set_back(optimizer, all_of_it):
+    """The optimizer's slots are set to zero before every update."""
+    model = plain(optimizer)
+
+    def before(number):
+        for variable in model.optimizer.variables:
+            slot = variable.shape.rank
+            if slot or all_of_it and "iteration" in variable.path:
+                variable.assign(tf.zeros_like(variable))
+
+    return parity.steps(tape_step(model, before=before), model, BATCHES)
+
+
+def new_optimizer(build):
+    model = plain(build())
+    step = tape_step(model, apply=lambda g, v: build().apply(g, v))
+    return parity.steps(step, model, BATCHES)
+
+
+def clipped_by_hand(change, optimizer=None):
+    """SGD without an optimizer, with gradients that are changed first."""
+    model = plain(optimizer)
+
+    def apply(gradients, variables):
+        for v, g in zip(variables, gradients, strict=True):
+            v.assign_sub(0.1 * g)
+
+    step = tape_step(model, change=change, apply=apply)
+    return parity.steps(step, model, BATCHES)
+
+
+def clip_together(gradients, variables):
+    return tf.clip_by_global_norm(gradients, 0.05)[0]
+
+
+def clip_values(gradients, variables):
+    return [tf.clip_by_value(g, -0.02, 0.02) for g in gradients]
+
+
+def nearly(gradients, variables):
+    return [0.999 * g for g in gradients]
+
+
+def batch_of_before():
+    model, seen = plain(), []
+    right = tape_step(model)
+
+    def step(x, y):
+        seen.append((x, y))
+        return right(*seen[max(len(seen) - 2, 0)])
+
+    return parity.steps(step, model, cut(X[:16], Y[:16]))
+
+
+def rows_left_out():
+    model = plain()
+    right = tape_step(model)
+    return parity.steps(lambda x, y: right(x[:-2], y[:-2]), model, BATCHES)
+
+
+def by_sum_of_weights(y, p, w):
+    rows = keras.losses.sparse_categorical_crossentropy(y, p, from_logits=True)
+    return tf.reduce_sum(rows * w) / tf.reduce_sum(w)
+
+
+def by_full_size(y, p):
+    rows = keras.losses.sparse_categorical_crossentropy(y, p, from_logits=True)
+    return tf.reduce_sum(rows) / SIZE
+
+
+def unweighted_accuracy():
+    model = plain(weighted_metrics=["accuracy"])
+
+    def returns(loss, y, p):
+        accuracy = keras.metrics.sparse_categorical_accuracy(y, p)
+        logs = {"loss": loss, "weighted_accuracy": tf.reduce_mean(accuracy)}
+        names = model.get_metrics_result()
+        return {k: logs.get(k, logs["weighted_accuracy"]) for k in names}
+
+    return parity.steps(tape_step(model, returns=returns), model, WEIGHTED)
+
+
+PROBABILITIES = keras.losses.SparseCategoricalCrossentropy()
+
+
+def softmax_twice():
+    model = stack(keras.layers.Dense(6, activation="relu"))
+    # A Softmax layer's logits are known to Keras's losses, which then take these.
+    model.add(keras.layers.Activation(lambda p: tf.nn.softmax(p)))
+    model.compile(keras.optimizers.SGD(0.1), PROBABILITIES)
+    return parity.steps(tape_step(model), model, BATCHES)
+
+
 STEPS = {  # name: (case, step, quantity, words of the sentence)
     "no training": (of_step(normed, training=False), 1, "BatchNorm", "training=True"),
     "no training, compiled": (
@@ -503,7 +624,7 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         "gradient",
         "clipnorm",
     ),
-    "called twice": (twice_called, 1, "BatchNorm", "becomes"),
+    "called twice": (twice_called, 1, "BatchNorm", "called twice"),
     "by hand, twice as far": (lambda: by_hand(2.0), 1, "gradient", "2.00 times"),
     "by hand, without constraint": (
         lambda: by_hand(1.0, constrained),
@@ -538,6 +659,109 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         "metric",
         "accuracy",
     ),
+    "dropout off, BatchNorm on": (dropout_off, 1, "dropout", "drew no random numbers"),
+    "dropout off from step 2 on": (lambda: dropout_off(2), 2, "dropout", "is off"),
+    "momentum set to zero": (
+        lambda: set_back(momentum(), False),
+        2,
+        "optimizer slot",
+        "forgotten the steps before",
+    ),
+    "Adam's slots set to zero": (
+        lambda: set_back(adam(), False),
+        2,
+        "optimizer slot",
+        "forgotten the steps before",
+    ),
+    "Adam set back whole": (
+        lambda: set_back(adam(), True),
+        2,
+        "optimizer slot",
+        "forgotten the steps before",
+    ),
+    "a new Adam in every step": (
+        lambda: new_optimizer(adam),
+        2,
+        "optimizer slot",
+        "is it made or set back in every step",
+    ),
+    "by hand, schedule ignored": (
+        lambda: clipped_by_hand(lambda g, v: g, decaying()),
+        2,
+        "gradient",
+        "2.00 times fit's: is it the gradient or the learning rate, still that of step",
+    ),
+    "by hand, other rate": (
+        lambda: by_hand(0.3),
+        1,
+        "gradient",
+        "the step of `hidden/kernel`, as of all, is 0.30 times fit's: is it the",
+    ),
+    "nearly fit's gradient": (
+        of_step(plain, change=nearly),
+        1,
+        "gradient",
+        "0.999 times",
+    ),
+    "nearly fit's gradient, Adam": (
+        of_step(lambda: plain(adam()), change=nearly),
+        1,
+        "gradient",
+        "0.999 times",
+    ),
+    "by hand, not clipped": (
+        lambda: clipped_by_hand(
+            lambda g, v: g, keras.optimizers.SGD(0.1, global_clipnorm=0.05)
+        ),
+        1,
+        "gradient",
+        "not clipped: fit has global_clipnorm=0.05",
+    ),
+    "clipped together": (
+        of_step(plain, change=clip_together),
+        1,
+        "gradient",
+        "the norm of all is 0.05: is it clipped",
+    ),
+    "clipped by value": (
+        of_step(plain, change=clip_values),
+        1,
+        "gradient",
+        "each entry to 0.02",
+    ),
+    "clipped one by one, Adam": (
+        of_step(lambda: plain(adam()), change=clip_each),
+        1,
+        "gradient",
+        "each gradient is clipped to the norm 0.05",
+    ),
+    "the batch of before": (batch_of_before, 2, "batch", "of the batch before"),
+    "rows left out": (rows_left_out, 1, "batch", "first 6 of 8 rows"),
+    "divided by the weights' sum": (
+        of_step(plain, WEIGHTED, loss_fn=by_sum_of_weights),
+        1,
+        "sample weights",
+        "sum of the sample weights",
+    ),
+    "divided by the full size": (
+        of_step(plain, loss_fn=by_full_size),
+        3,
+        "loss",
+        "this is the last, smaller batch",
+    ),
+    "metric without weights": (
+        unweighted_accuracy,
+        1,
+        "metric",
+        "without sample weights",
+    ),
+    "from_logits forgotten": (
+        of_step(plain, loss_fn=PROBABILITIES),
+        1,
+        "loss",
+        "`from_logits` is the other way round",
+    ),
+    "softmax twice": (softmax_twice, 1, "loss", "softmax missing or taken twice"),
 }
 
 
@@ -641,6 +865,31 @@ def running_on(model, dataset, epochs):
     return logs
 
 
+def training_at_first(model, dataset, epochs):
+    for epoch in range(epochs):
+        tape_loop(training=epoch == 0)(model, dataset, 1)
+
+
+def used_up(model, dataset, epochs):
+    """One iterator for all epochs."""
+    batches, step = iter(dataset), tape_step(model)
+    for _ in range(epochs):
+        for x, y in batches:
+            step(x, y)
+
+
+def halved_from_epoch(first):
+    """The rate is set at the beginning of an epoch."""
+
+    def train(model, dataset, epochs):
+        for epoch in range(1, epochs + 1):
+            if epoch == first:
+                model.optimizer.learning_rate = 0.05
+            tape_loop()(model, dataset, 1)
+
+    return train
+
+
 def without_weights(model, dataset, epochs):
     return fit_loop(model, dataset.map(lambda x, y, w: (x, y)), epochs)
 
@@ -684,6 +933,41 @@ LOOPS = {  # name: (case, epoch, step, quantity, words)
         "anew",
     ),
     "rate decays": (of_loop(plain, decay=0.5), 2, None, "learning rate", "0.1"),
+    "rate decays, three epochs": (
+        of_loop(lambda: plain(keras.optimizers.SGD(0.5)), epochs=3, decay=0.5),
+        2,
+        None,
+        "learning rate",
+        "Epoch 2: the learning rate is 0.25 (fit: 0.5)",
+    ),
+    "rate set in epoch 3": (
+        lambda: parity.loop(halved_from_epoch(3), plain(), DATASET, epochs=4),
+        3,
+        None,
+        "learning rate",
+        "Epoch 3: the learning rate is 0.05 (fit: 0.1)",
+    ),
+    "training in epoch 1 only": (
+        lambda: parity.loop(training_at_first, normed(), DATASET),
+        2,
+        None,
+        "BatchNorm",
+        "stands still in epoch 2: is training=True",
+    ),
+    "dropout in epoch 1 only": (
+        lambda: parity.loop(training_at_first, dropped(), DATASET),
+        2,
+        None,
+        "dropout",
+        "no numbers in epoch 2: is training=True",
+    ),
+    "iterator used up": (
+        lambda: parity.loop(used_up, plain(), DATASET),
+        2,
+        None,
+        "updates",
+        "no update in epoch 2: is an iterator used up?",
+    ),
     "two updates": (of_loop(plain, times=2), 1, 1, "updates", "2 updates"),
     "loss not reset": (
         lambda: parity.loop(running_on, plain(), DATASET),

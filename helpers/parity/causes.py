@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.parity.bench import Outcome, numbers, quiet_warnings
+from helpers.parity.bench import Outcome, numbers, quiet_warnings, rate_of
 from helpers.parity.compare import Comparison, counted, name, plain_sgd, same, show
+from helpers.parity.patterns import alike, clipped, flat, proportion, times
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Mistake:
     weighted: bool = True
     factor: float = 1.0  # on the loss
     times: int = 1  # updates with one gradient
+    by_weights: bool = False  # divided by the sum of weights, not by the rows
+    logits: bool = False  # from_logits the other way round
 
 
 def wrong_step(model, batch, mistake):
@@ -31,7 +34,12 @@ def wrong_step(model, batch, mistake):
     with tf.GradientTape() as tape:
         y_pred = model(x, training=mistake.training)
         given = weights if mistake.weighted else None
+        if mistake.by_weights:
+            given = weights / tf.reduce_mean(weights)
         loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=given)
+        if mistake.logits:
+            other = other_logits(model.loss)
+            loss = other(y, y_pred, sample_weight=given) + sum(model.losses)
         loss += (mistake.penalty - 1) * sum(model.losses)
         loss *= mistake.factor
     variables = model.trainable_variables
@@ -39,6 +47,14 @@ def wrong_step(model, batch, mistake):
     for _ in range(mistake.times):
         model.optimizer.apply(gradients, variables)
     return float(loss)
+
+
+def other_logits(loss):
+    """A compiled loss with `from_logits` the other way round; None if it has none."""
+    config = loss.get_config() if isinstance(loss, keras.losses.Loss) else {}
+    if "from_logits" not in config:
+        return None
+    return type(loss).from_config({**config, "from_logits": not config["from_logits"]})
 
 
 class Detective:
@@ -49,11 +65,12 @@ class Detective:
         batch: the tuple that both were given.
         mode: how fit's step was run, see `Bench.fit`.
         earlier: list of the gradients that fit read in the steps before.
+        last: the batch of the step before, None in the first step.
     """
 
-    def __init__(self, comparison, batch, earlier=()):
+    def __init__(self, comparison, batch, earlier=(), last=None):
         self.comparison, self.bench = comparison, comparison.bench
-        self.batch, self.earlier = batch, list(earlier)
+        self.batch, self.earlier, self.last = batch, list(earlier), last
         self.before, self.fit = comparison.before, comparison.fit
         self.yours = comparison.yours
         self.size = batch_size(batch)
@@ -69,10 +86,13 @@ class Detective:
 
     def cause(self):
         """`(quantity, words)`, or None where no known mistake fits."""
-        looks = [self._state, self._loss_alone, self._gradients, self._metric]
-        if self.comparison.differences[0].quantity == "weights":
-            looks = [self._state, self._exchange]
-        for look in looks:
+        first = self.comparison.differences[0].quantity
+        looks = [self._loss_alone, self._gradients, self._metric]
+        if first == "weights":
+            looks = [self._exchange]
+        elif first == "BatchNorm statistics":
+            looks = [self._called_twice, *looks]
+        for look in [self._state, self._forgets, self._other_batch, *looks]:
             found = look()
             if found:
                 return found
@@ -121,6 +141,10 @@ class Detective:
                 yield Mistake(**start, factor=-1.0)
         if self.has("updates") or not plain_sgd(self.bench.fit_optimizer):
             yield Mistake(times=2)
+        if weighted:
+            yield Mistake(by_weights=True)
+        if other_logits(self.bench.model.loss):
+            yield Mistake(logits=True)
 
     def _run(self, mistake):
         self.bench.put(self.before)
@@ -153,6 +177,18 @@ class Detective:
                 f"the gradient is {self.size} times that of fit, as many times as the "
                 "batch has rows: a sum where fit takes the mean"
             )
+        if mistake.by_weights:
+            quantity = "sample weights"
+            parts.append(
+                "the loss is divided by the sum of the sample weights, where fit "
+                "divides by the number of rows"
+            )
+        if mistake.logits:
+            quantity = "loss"
+            parts.append(
+                "`from_logits` is the other way round than in fit's loss: is softmax "
+                "missing or taken twice?"
+            )
         if mistake.times == 2:
             quantity = "updates"
             parts.append("the optimizer took 2 updates where fit took 1")
@@ -161,7 +197,10 @@ class Detective:
     def _regularisation(self, penalty, loss_differs):
         what = f"the regularisation ({self.penalty:.4g})"
         if penalty == 2:
-            return f"{what} counts twice: `compute_loss` has added `model.losses`"
+            return (
+                f"{what} counts twice: is `model.losses` added to a loss that has it "
+                "already, as that of `compute_loss`?"
+            )
         if loss_differs or self.yours.loss is None:
             return f"{what} is not in the gradient: add `model.losses` inside the tape"
         return (
@@ -182,6 +221,83 @@ class Detective:
             "with training=True?",
         )
 
+    # The state is fit's, but from another optimizer or batch
+
+    def _forgets(self):
+        """Whether the step is fit's with an optimizer without memory."""
+        optimizer = self.bench.fit_optimizer
+        if self.comparison.used not in (None, optimizer) or plain_sgd(optimizer):
+            return None
+        if not self.has("weights", "gradient", "optimizer slot"):
+            return None
+        fresh = type(optimizer).from_config(optimizer.get_config())
+        fresh.build(self.comparison.trainable)
+        new, count = {}, None
+        for old, begin in zip(optimizer.variables, fresh.variables, strict=False):
+            if name(old).split("/")[-1] == "iteration":
+                count = {id(old): begin.numpy()}
+            elif name(old).split("/")[-1] != "learning_rate":
+                new[id(old)] = begin.numpy()
+        if all(np.array_equal(self.before[key], new[key]) for key in new):
+            return None
+        for state in (new, {**new, **(count or {})}):
+            if self._fits({**self.before, **state}, self.batch, {"loss", "metric"}):
+                return "optimizer slot", (
+                    "the step is that of an optimizer that has forgotten the steps "
+                    "before (momentum and other slots): is it made or set back in "
+                    "every step?"
+                )
+        return None
+
+    def _other_batch(self):
+        """Whether the step is fit's with the batch before, or with fewer rows."""
+        if not self.has("weights", "gradient"):
+            return None
+        if self.last is not None and self._fits(self.before, self.last, {"metric"}):
+            return (
+                "batch",
+                "the numbers are those of the batch before: is it used late?",
+            )
+        for dropped in {1, 2, 4, 8, 16, self.size // 2} & set(range(1, self.size)):
+            part = keras.tree.map_structure(
+                lambda a, count=self.size - dropped: None if a is None else a[:count],
+                self.batch,
+            )
+            if self._fits(self.before, part, {"metric"}):
+                return "batch", (
+                    f"the numbers are those of the first {self.size - dropped} of "
+                    f"{self.size} rows: the others are left out"
+                )
+        return None
+
+    def _fits(self, state, batch, besides):
+        """Whether fit's step from a state, with a batch, does what yours did."""
+        self.bench.put(state)
+        try:
+            outcome = self.bench.fit(batch)
+        except Exception:  # a batch of other shapes
+            return False
+        more = {"start": self.before}
+        again = Comparison(self.bench, state, outcome, self.yours, **more)
+        if {d.quantity for d in again.differences} - besides:
+            return False
+        return not self._is_harmless(outcome)
+
+    def _called_twice(self):
+        """Whether statistics are those of two calls of the model."""
+        first = self.comparison.differences[0]
+        self.bench.put(self.before)
+        with quiet_warnings():
+            self.bench.model(self.batch[0], training=True)
+        after = self.bench.fit(self.batch).after
+        others = self.bench.others()
+        rtol = self.comparison.rtol
+        if all(same(self.yours.after[id(v)], after[id(v)], rtol) for v in others):
+            return first.quantity, (
+                f"{first.words}: is the model called twice with training=True?"
+            )
+        return None
+
     # Only what is returned differs
 
     def _loss_alone(self):
@@ -200,10 +316,10 @@ class Detective:
                     return "regularisation", words
                 return "loss", f"the loss is {show(yours, self.fit.loss)}: {words}"
         if alone:
-            ratio = yours / self.fit.loss if self.fit.loss else 0
+            ratio = times(yours / self.fit.loss if self.fit.loss else 0)
             return "loss", (
                 f"the loss that is returned is {show(yours, self.fit.loss)}, "
-                f"{ratio:.3g} times fit's; the step itself is right"
+                f"{ratio} times fit's; the step itself is right"
             )
         return None
 
@@ -272,31 +388,56 @@ class Detective:
             return None
         yours = [read.values for read in self.comparison.found]
         expected = [read.values for read in self.comparison.expected]
-        flat = [
-            np.concatenate([np.ravel(g) for g in side]) for side in (yours, expected)
-        ]
-        if not np.isfinite(flat[0]).all():
+        mine, fits = flat(yours), flat(expected)
+        if not np.isfinite(mine).all():
             return "gradient", "the gradient is not finite"
-        for words, other in self._other_gradients(flat[1]):
-            if alike(flat[0], other):
+        for words, other in self._other_gradients(fits):
+            if alike(mine, other) and not alike(fits, other):
                 return "gradient", words
-        ratio = proportion(*flat)
+        words = clipped(yours, expected)
+        ratio = proportion(mine, fits)
         if ratio is not None:
-            first = name(self.comparison.trainable[0])
-            words = (
-                f"the gradient of `{first}`, as of all, is {times(ratio)} times "
-                "that of fit"
-            )
-            if self.comparison.used is None:
-                return "gradient", f"{words} (or the learning rate is)"
+            words = self._scaled(ratio) + (f" ({words})" if words else "")
+        if words:
             return "gradient", words
         return self._exchanged(yours, expected) or self._parts(yours, expected)
 
+    def _scaled(self, ratio):
+        """What is told of a gradient or step that is a multiple of fit's."""
+        first = f"`{name(self.comparison.trainable[0])}`, as of all, is {times(ratio)}"
+        if self.comparison.used is not None:
+            return f"the gradient of {first} times that of fit"
+        return (
+            f"the step of {first} times fit's: is it the gradient or the learning rate"
+            f"{self._old_rate(ratio)}?"
+        )
+
+    def _old_rate(self, ratio):
+        """Words for a rate that stays where a schedule began; "" if it does not."""
+        now = self.fit.rates.get(id(self.bench.fit_optimizer))
+        self.bench.put(self.bench.begin)
+        begin = rate_of(self.bench.fit_optimizer)
+        if now and begin and same(begin / now, ratio, 1e-3):
+            return f", still that of step 1 ({begin:.4g}, fit: {now:.4g})"
+        return ""
+
+    def _unclipped(self):
+        """`(words, gradient)` of fit before it clips, if it does."""
+        config = self.bench.fit_optimizer.get_config()
+        keys = ("clipnorm", "global_clipnorm", "clipvalue")
+        used = [f"{key}={config[key]}" for key in keys if config.get(key)]
+        given, wanted = self.fit.gradients, self.comparison.trainable
+        if used and len(given) == len(wanted):
+            zeros = [np.zeros(tuple(v.shape)) for v in wanted]
+            whole = [z if g is None else g for g, z in zip(given, zeros, strict=True)]
+            yield f"the gradient is not clipped: fit has {used[0]}", flat(whole)
+
     def _other_gradients(self, now):
+        yield from self._unclipped()
         if not self.earlier:
             return
-        before = np.concatenate([np.ravel(g) for g in self.earlier[-1]])
-        total = sum(np.concatenate([np.ravel(g) for g in e]) for e in self.earlier)
+        before = flat(self.earlier[-1])
+        total = sum(flat(gradients) for gradients in self.earlier)
         yield "the gradient is that of the step before", before
         yield "the gradients of all steps so far are added up", now + total
         yield "the gradient of the step before is added", now + before
@@ -350,24 +491,28 @@ class Detective:
         if not wrong or self.comparison.differences[0].quantity != "metric":
             return None
         key, yours = wrong[0].where, wrong[0].yours
-        for moment, state, training in (
-            ("after the update", self.fit.after, True),
-            ("after the update", self.fit.after, False),
-            ("with training=False", self.before, False),
+        for moment, state, training, weighted in (
+            ("without sample weights", self.before, True, False),
+            ("after the update", self.fit.after, True, True),
+            ("after the update", self.fit.after, False, True),
+            ("with training=False", self.before, False, True),
         ):
-            logs = self._logs_at(state, training)
+            logs = self._logs_at(state, training, weighted)
+            if same(logs.get(key, 0.0), wrong[0].expected, self.comparison.rtol):
+                continue  # would not be told apart
             if key in logs and same(yours, logs[key], self.comparison.rtol):
-                words = f"{wrong[0].words}, its value {moment}: is it taken there?"
+                words = f"{wrong[0].words}, its value {moment}: is it taken so?"
                 return "metric", words
         return None
 
-    def _logs_at(self, state, training):
+    def _logs_at(self, state, training, weighted=True):
         self.bench.put(state)
         model = self.bench.model
         x, y, weights = keras.utils.unpack_x_y_sample_weight(self.batch)
         try:
             with quiet_warnings():
                 model.reset_metrics()
+                weights = weights if weighted else None
                 y_pred = model(x, training=training)
                 logs = model.compute_metrics(x, y, y_pred, sample_weight=weights)
             return numbers(logs)
@@ -379,25 +524,3 @@ def batch_size(batch):
     """How many rows a batch has."""
     first = [part for part in keras.tree.flatten(batch[0]) if part is not None]
     return int(first[0].shape[0])
-
-
-def alike(one, other):
-    """Whether two arrays are the same up to rounding, in units of the larger."""
-    largest = np.abs(other).max(initial=0.0)
-    return np.abs(one - other).max(initial=0.0) <= 1e-3 * largest
-
-
-def proportion(yours, expected):
-    """The factor between two arrays; None if there is none."""
-    square = float(np.dot(expected, expected))
-    if not square:
-        return None
-    ratio = float(np.dot(yours, expected)) / square
-    if abs(ratio) < 1e-9 or abs(ratio - 1) < 5e-3:
-        return None
-    return ratio if alike(yours, ratio * expected) else None
-
-
-def times(ratio):
-    """A factor with two decimals, or three digits where it is small."""
-    return f"{ratio:.2f}" if abs(ratio) >= 0.1 else f"{ratio:.3g}"

@@ -270,6 +270,8 @@ class Loop:
         at_step = self._step_by_step(mine, bool(apart or counts))
         if at_step or of_logs and not self.random:
             return at_step or of_logs
+        if not counts and self.random and self._draws_less(fit, mine):
+            return self._later(fit, mine, counts, apart, rows)
         if not counts and self._is_chance(mine):
             self.chance = True
             return Report(None, self._nothing(mine), rows, "epoch")
@@ -281,6 +283,17 @@ class Loop:
             return True
         again = self.theirs(self.given, self.epochs)
         return not again.error and bool(self._apart(again, mine))
+
+    def _draws_less(self, fit, mine):
+        """Whether some seed moves on in fewer steps than in fit."""
+        for seed in self.bench.seeds():
+            key = id(seed)
+            begin, fits, yours = (
+                s[key][-1] for s in (self.begin, fit.after, mine.after)
+            )
+            if begin < yours < fits:
+                return True
+        return False
 
     def _no_average(self, mine):
         if not getattr(self.bench.fit_optimizer, "use_ema", False):
@@ -372,10 +385,8 @@ class Loop:
         return len(self.batches) > 1 and one * self.epochs == all_of_them > one
 
     def _at_step(self, watch, found, step, rows):
-        first, sentence = watch.told(found, step + 1, len(self.batches))
+        first, sentence = watch.told(found, step + 1, self.batches)
         words = sentence.split(": ", 1)[-1] if sentence.startswith("Step") else found[4]
-        if step == len(self.batches) - 1 and self.sizes[step] < self.sizes[0]:
-            words = words.rstrip(".") + "; this is the last, smaller batch."
         first = First(
             1, first.step, first.quantity, first.where, first.yours, first.expected
         )
@@ -384,48 +395,101 @@ class Loop:
 
     def _later(self, fit, mine, counts, apart, rows):
         """What differs only later than the first steps: between batches or epochs."""
-        epoch = self._first_epoch()
-        if counts:
+        epoch, runs = self._first_epoch(fit, mine)
+        if not counts and not apart:  # a random model that draws too little
+            apart = self.bench.trainable()
+        still = self._stands_still(runs, epoch)
+        if counts and not (still and still[0] == "updates"):
             words = (
                 f"the optimizer took {counted(counts[0], 'update')} where fit took "
                 f"{counts[1]}, in all"
             )
-            first = First(epoch, None, "updates", "iterations", *counts)
-            return Report(first, sentence_of(epoch, words), rows, "epoch")
-        words, quantity = self._why(fit, mine, apart, epoch)
-        first = First(
-            epoch, None, quantity, name(apart[0]), *self._pair(apart[0], mine, fit)
+            still = "updates", "iterations", words, *counts
+        quantity, where, words, *pair = still or self._why(
+            fit, mine, apart, epoch, runs
         )
+        first = First(epoch, None, quantity, where, *pair)
         return Report(first, sentence_of(epoch, words), rows, "epoch")
 
-    def _first_epoch(self):
-        """The first epoch after which the states differ, counted from 1."""
-        if self.epochs == 1:
-            return 1
-        whole = self.epochs
-        self.epochs = 1
+    def _first_epoch(self, fit, mine):
+        """The first epoch after which the states differ, and the runs up to there.
+
+        Returns:
+            `(epoch, runs)`: the epoch counts from 1; `runs` are pairs (fit, yours) of
+            runs over `epoch - 1` epochs (None in epoch 1) and over `epoch`.
+        """
+        whole, pairs = self.epochs, [None]
         try:
-            one, mine = self.fit(), self.theirs(self.given, 1)
-            twins = [self.fit(nudge=seed) for seed in (1, 2)]
-            return 1 if mine.error or self._apart(one, mine, twins) else 2
+            for self.epochs in range(1, whole):
+                pairs.append((self.fit(), self.theirs(self.given, self.epochs)))
+                if pairs[-1][1].error or self._is_epoch_apart(*pairs[-1]):
+                    return self.epochs, pairs[-2:]
         finally:
             self.epochs = whole
+        return whole, [pairs[-1], (fit, mine)]
 
-    def _why(self, fit, mine, apart, epoch):
-        bench = self.bench
-        mine_rate, fit_rate = (self._rate(run.after) for run in (mine, fit))
-        if mine_rate is not None and not same(mine_rate, fit_rate, 1e-5):
-            return f"the learning rate is {show(mine_rate, fit_rate)}", "learning rate"
+    def _is_epoch_apart(self, fit, mine):
+        if self.random:
+            return self._draws_less(fit, mine)
+        twins = [self.fit(nudge=seed) for seed in (1, 2)]
+        return bool(self._apart(fit, mine, twins))
+
+    def _stands_still(self, runs, epoch):
+        """What moves in all epochs of fit, and in yours not in this one; or None.
+
+        Returns:
+            `(quantity, where, words, yours, expected)`.
+        """
+        if runs[0] is None or runs[1][1].error:
+            return None
+        (_, early), (fit, mine) = runs
+
+        def is_still(variable):
+            key = id(variable)
+            moved = not np.array_equal(runs[0][0].after[key], fit.after[key])
+            return moved and np.array_equal(early.after[key], mine.after[key])
+
+        counter = counter_of(self.bench.fit_optimizer)
+        if self._uses(mine) and is_still(counter):
+            words = f"there is no update in epoch {epoch}: is an iterator used up?"
+            counts = self._counts(fit, mine) or [None, None]
+            return "updates", "iterations", words, *counts
+        if all(is_still(v) for v in self.bench.trainable()):
+            return None
+        still = [v for v in self.bench.others() if is_still(v)]
+        dropout = [seed for seed in self.bench.seeds() if is_still(seed)]
+        ask = "is training=True used in every epoch?"
+        if still:
+            words = f"`{name(still[0])}` stands still in epoch {epoch}: {ask}"
+            quantity = "BatchNorm statistics"
+            if "moving_" not in name(still[0]):
+                quantity = "non-trainable variable"
+            return quantity, name(still[0]), words, *self._pair(still[0], mine, fit)
+        if dropout:
+            words = f"dropout draws no numbers in epoch {epoch}: {ask}"
+            return "dropout", name(dropout[0]), words, None, None
+        return None
+
+    def _why(self, fit, mine, apart, epoch, runs):
+        """`(quantity, where, words, yours, expected)` of weights that part."""
+        bench, where = self.bench, name(apart[0])
+        pair = self._pair(apart[0], mine, fit)
+        rates = self._rates(runs)
+        if rates:
+            words = f"the learning rate is {show(*rates)}"
+            return "learning rate", "learning_rate", words, *rates
         slots = {id(v) for v in bench.fit_optimizer.variables} & self.begin.keys()
         if not self._apart(self.fit(anew=slots), mine):
-            return "the optimizer starts anew in every epoch", "optimizer slot"
+            words = "the optimizer starts anew in every epoch"
+            return "optimizer slot", where, words, *pair
         weights = {id(v) for v in bench.trainable()}
         if not self._apart(self.fit(anew=weights), mine):
-            return "the weights start anew in every epoch", "weights"
-        words = f"after it `{name(apart[0])}` is not what fit makes it"
+            return "weights", where, "the weights start anew in every epoch", *pair
+        words = f"after it `{where}` is not what fit makes it"
         if epoch > 1:
+            before = "epoch 1 is" if epoch == 2 else f"epochs 1 to {epoch - 1} are"
             words += (
-                "; epoch 1 is right, so look for what is left over or made anew "
+                f"; {before} right, so look for what is left over or made anew "
                 "between epochs"
             )
         else:
@@ -433,7 +497,21 @@ class Loop:
                 "; the first steps are right one by one, so look at the order of the "
                 "batches and at what one step leaves to the next"
             )
-        return words, "weights"
+        return "weights", where, words, *pair
+
+    def _rates(self, runs):
+        """The learning rates, yours and fit's, that an epoch begins or ends with.
+
+        Only if they differ; the rate at its beginning comes first, for a loop that sets
+        it at the end of every epoch ends with that of the next one.
+        """
+        for pair in runs:
+            if pair is None or pair[1].error:
+                continue
+            fit_rate, mine_rate = (self._rate(run.after) for run in pair)
+            if mine_rate is not None and not same(mine_rate, fit_rate, 1e-5):
+                return mine_rate, fit_rate
+        return None
 
     def _rate(self, state):
         self.bench.put(state)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from helpers.parity.bench import Bench, ParityError, arguments
-from helpers.parity.causes import Detective
+from helpers.parity.causes import Detective, batch_size
 from helpers.parity.compare import Comparison, same
 from helpers.parity.report import First, Report
 
@@ -89,6 +89,7 @@ class Stepwise:
     def __init__(self, bench, step, what="your step"):
         self.bench, self.step, self.what = bench, step, what
         self.scale, self.earlier, self.chance = 0.0, [], False
+        self.last = None  # the batch of the step before
         self.late = False  # whether a run may end with a new learning rate
         model = bench.model
         optimizer = bench.fit_optimizer.variables
@@ -106,8 +107,8 @@ class Stepwise:
             returned |= mine.loss is not None
             rows.append(row(bench, fit, mine))
             if found and first is None:
-                first, sentence = self.told(found, number, len(batches))
-            fits, yours = fit.after, mine.after
+                first, sentence = self.told(found, number, batches)
+            fits, yours, self.last = fit.after, mine.after, batch
             if mine.error:
                 break
             if first is None:  # begin the next step where fit stands
@@ -175,7 +176,7 @@ class Stepwise:
                     return other, again, None
                 if is_closer(again, comparison):
                     fit, comparison = other, again
-        cause = Detective(comparison, batch, self.earlier).cause()
+        cause = Detective(comparison, batch, self.earlier, self.last).cause()
         sure = {d.quantity for d in comparison.differences} & SURE
         again = random and self._draws_again(before, fit, mine)
         unsure = random and not sure and not again and not matches(comparison)
@@ -187,11 +188,7 @@ class Stepwise:
             self.chance = True
             return fit, comparison, None
         if again and not self._is_known(cause):
-            cause = (
-                "dropout",
-                "the model's seed does not move on, so what is random in it "
-                "(dropout, noise) is the same in every step",
-            )
+            cause = "dropout", self._without_draws(before)
         return fit, comparison, describe(comparison, cause)
 
     def _draws_again(self, before, fit, mine):
@@ -203,6 +200,19 @@ class Stepwise:
             if fits > was >= yours:
                 return True
         return False
+
+    def _without_draws(self, before):
+        """Words for a seed that stays where it is."""
+        begin = self.bench.begin
+        if all(np.array_equal(begin[id(s)], before[id(s)]) for s in self.bench.seeds()):
+            return (
+                "dropout drew no random numbers, the model's seed is where it was: was "
+                "it switched off?"
+            )
+        return (
+            "the model's seed does not move on, so what is random in it (dropout, "
+            "noise) is off, or the same in every step"
+        )
 
     def _is_known(self, cause):
         """Whether a repeated mistake gave the very numbers, so it is no chance."""
@@ -249,13 +259,15 @@ class Stepwise:
                 return False
         return True
 
-    def told(self, found, number, count):
+    def told(self, found, number, batches):
         """`(First, sentence)` of what `one` found in step `number`."""
         quantity, where, yours, expected, words = found
         first = First(None, number, quantity, where, yours, expected)
         begin = f"Step {number}: "
         if quantity == "learning rate" and number > 1:
             begin = f"From step {number} on "
+        if number == len(batches) and batch_size(batches[-1]) < batch_size(batches[0]):
+            words = words.rstrip(".") + "; this is the last, smaller batch"
         return first, begin + words + ("" if words.endswith("?") else ".")
 
     def nothing(self, count, returned):
@@ -293,7 +305,9 @@ def describe(comparison, cause):
     """The first difference: `(quantity, where, yours, expected, words)`."""
     differences = comparison.differences
     first = differences[0]
-    if first.quantity in SURE or first.where == "shape":
+    # An optimizer that is set back counts its updates anew, too.
+    forgets = first.quantity == "updates" and cause and cause[0] == "optimizer slot"
+    if (first.quantity in SURE or first.where == "shape") and not forgets:
         cause = None
     settings = settings_that_differ(comparison)
     if cause:
