@@ -3017,10 +3017,10 @@ def simulate_plateau(
 
 # %% check: simulate_plateau, 3 points
 def evidence(simulate_plateau, rng):
-    def nights(count=12):
+    def nights(count=20):
         """Random walks on a grid of 1/8, where differences are exact."""
         for _ in range(count):
-            steps = rng.integers(-3, 4, int(rng.integers(10, 20))) - 0.2
+            steps = rng.integers(-3, 4, int(rng.integers(12, 24)))
             yield [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
 
     def results(draw, **settings):
@@ -3041,7 +3041,10 @@ def evidence(simulate_plateau, rng):
         return patience() | {"d": float(rng.choice([0.125, 0.25, 0.5]))}
 
     def cooling():
-        return patience() | {"cooldown": int(rng.integers(1, 4))}
+        return {
+            "patience": int(rng.integers(2, 4)),
+            "cooldown": int(rng.integers(1, 5)),
+        }
 
     def floor():
         return patience() | {"min_lr": float(rng.uniform(0.05, 0.2)), "factor": 0.3}
