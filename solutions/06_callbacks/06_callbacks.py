@@ -3183,7 +3183,10 @@ def evidence(simulate_plateau, rng):
         return patience() | {"min_delta": float(rng.choice([0.125, 0.25, 0.5]))}
 
     def cooling():
-        return patience() | {"cooldown": int(rng.integers(1, 4))}
+        return {
+            "patience": int(rng.integers(2, 4)),
+            "cooldown": int(rng.integers(1, 5)),
+        }
 
     def floor():
         return patience() | {"min_lr": float(rng.uniform(0.05, 0.2)), "factor": 0.3}
