@@ -249,14 +249,14 @@ def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
 def test_a_change_of_points_is_judged_without_executing(graded, monkeypatch):
     keys = KeyMaker.get
 
-    def dearer(self, seeds):
+    def cheaper(self, seeds):
         found = keys(self, seeds)
-        return {**found, FIRST: {**found[FIRST], "points": 4.0}}
+        return {**found, FIRST: {**found[FIRST], "points": 1.0}}
 
-    monkeypatch.setattr(KeyMaker, "get", dearer)
+    monkeypatch.setattr(KeyMaker, "get", cheaper)
     again = grade(graded[0], Options(lessons=("00",), execute=False))
     assert again.executed == 0
-    assert ("right", WHOLE.name, FIRST, 2.0, 4.0) in again.changes
+    assert ("right", WHOLE.name, FIRST, 2.0, 1.0) in again.changes
     monkeypatch.undo()
     grade(graded[0], Options(lessons=("00",), execute=False))
 
