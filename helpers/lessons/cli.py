@@ -49,6 +49,12 @@ def _parser():
     )
     command("reset", _reset, "a fresh copy of a lesson; the old one is kept", "+")
     command("kernel", _kernel, "install the warm kernels for Jupyter", None)
+    _add_grading(command)
+    return parser
+
+
+def _add_grading(command):
+    """What a teacher does with a class folder."""
     text = "grade a class: doctor, sandbox, judge, nbgrader"
     grade = command("grade", _grade, text, None)
     text = "mark kept evidence anew, without executing"
@@ -64,7 +70,6 @@ def _parser():
     grade.add_argument(
         "--allow", action="append", default=[], help="a safety mechanism to do without"
     )
-    return parser
 
 
 def _build(options):
@@ -183,8 +188,16 @@ def _report(options):
 
 def _graded(folder, options):
     from helpers.grading.classroom import grade, print_table
+    from helpers.grading.sandbox import NotIsolated
+    from helpers.lessons.script import LessonError
 
-    print_table(grade(folder, options))
+    try:
+        report = grade(folder, options)
+    except (NotIsolated, OSError) as error:
+        raise LessonError(
+            f"{error}\nGrading has stopped. Nothing is lost: the next run goes on here."
+        ) from None
+    print_table(report)
 
 
 if __name__ == "__main__":
