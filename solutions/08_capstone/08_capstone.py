@@ -12,9 +12,11 @@
 # You need lessons 05 and 07.
 
 # %%
+import contextlib
 import functools
 import pathlib
 import tempfile
+import warnings
 
 import keras
 import numpy as np
@@ -173,8 +175,11 @@ def evidence(pipelines, rng):
     table = {int(k): float(rng.uniform(2, 5)) for k in rng.permutation(5)[:3]}
     given = {"rows": n, "num_validation": held, "class_weight": table, "batch": size}
 
-    def build(held=held, seed=seed):
-        return pipelines(x, dict(y), held, dict(table), size, seed)
+    handed = {"x": x, "y": dict(y)}  # to be looked at afterwards
+
+    def build(held=held, seed=seed, y=y):
+        y = y if y is handed["y"] else dict(y)
+        return pipelines(x, y, held, dict(table), size, seed)
 
     def batches(dataset):
         return [tuple(batch) for batch in dataset.as_numpy_iterator()]
@@ -182,7 +187,7 @@ def evidence(pipelines, rng):
     @functools.cache
     def passes():
         """Twice through each part: [[training, training], [validation, ...]]."""
-        return [[batches(part), batches(part)] for part in build()]
+        return [[batches(part), batches(part)] for part in build(y=handed["y"])]
 
     def columns(rows, *names):
         found = []
@@ -194,8 +199,8 @@ def evidence(pipelines, rng):
             found.append(np.hstack(flat))
         return np.vstack(found)
 
-    def shapes():
-        images, targets, weights = passes()[0][0][0]
+    def shapes(part):
+        images, targets, weights = passes()[part][0][0]
         parts = {"x": images}
         parts |= {f"y {key}": part for key, part in targets.items()}
         parts |= {f"w {key}": part for key, part in weights.items()}
@@ -216,7 +221,8 @@ def evidence(pipelines, rng):
         rows = batches(build(held)[part])
         return np.unique(columns(rows, "digit", "w_digit"), axis=0)
 
-    yield "shapes and kinds of a training batch", shapes, given
+    yield "shapes and kinds of a training batch", lambda: shapes(0), given
+    yield "shapes and kinds of a validation batch", lambda: shapes(1), given
     yield "sizes of the training batches", lambda: sizes(0), given
     yield "sizes of the validation batches", lambda: sizes(1), given
     yield "both parts together: every row once, whole", every_row, given
@@ -238,13 +244,24 @@ def evidence(pipelines, rng):
     last = beside(lambda: np.arange(n - held, n))
     yield "validation rows and the last rows", last, given
 
+    def blocks():
+        """How many blocks of neighbouring rows are held out, and one block."""
+        rows = order(passes()[1][0])
+        return EqualOrNot(len(np.setdiff1d((rows + 1) % n, rows)), 1)
+
+    yield "validation rows in blocks, and one block of neighbours", blocks, given
+
     def two(part, change):
         return lambda: EqualOrNot(*(change(order(rows)) for rows in passes()[part]))
 
     yield "two epochs of training: order", two(0, np.array), given
     yield "two epochs of training: rows", two(0, np.sort), given
     yield "two passes of validation: rows", two(1, np.sort), given
-    yield "the lean that you were given, afterwards", lambda: (passes(), lean)[1], given
+    yield (
+        "x and y that you were given, afterwards",
+        lambda: (passes(), handed)[1],
+        given,
+    )
 
 
 check("08/pipelines", evidence)
@@ -504,9 +521,9 @@ for (name, layer), shape in zip(layers.items(), [(64,), (2048,), (8, 8, 32)]):
 # Write `reader(shape, num_classes)`: a new, uncompiled model that takes images of
 # `shape` (height, width, channels; sides from 6 to 9) and answers with a dict:
 # `"digit"` `(n, num_classes)`, logits, and `"lean"` `(n, 1)`, any number of degrees.
-# Both depend on the image. It has at most 60,000 numbers (for sides up to 9 and 12
-# classes), and something holds it back from learning by heart: dropout or an L2
-# penalty. All else is up to you. 15 minutes.
+# Both depend on the image. It has at most 60,000 numbers to learn (for sides up to 9
+# and 12 classes), and something holds it back from learning by heart: dropout, a
+# penalty, or batch normalisation. All else is up to you. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -562,7 +579,8 @@ def evidence(reader, rng):
     def size():
         largest = reader((9, 9, 1), 12)
         largest(np.zeros((1, 9, 9, 1), "float32"))
-        return max(largest.count_params(), 60_000)
+        weights = largest.trainable_variables
+        return max(sum(int(np.prod(part.shape)) for part in weights), 60_000)
 
     yield "numbers to learn, if more than 60,000", size
     before, other = answers(), answers(images[1])
@@ -820,6 +838,21 @@ def compile_reader(model, learning_rate, delta, lean_weight):
 
 
 # %% check: compile_reader, 6 points
+@functools.cache
+def compiled_f1(compile_reader):
+    """Macro-F1 of ten rows, one of them wrong, without `run_eagerly`."""
+    inputs = keras.Input((10,))
+    outputs = {"digit": keras.layers.Identity()(inputs)}
+    outputs["lean"] = keras.layers.Dense(1)(inputs)
+    model = keras.Model(inputs, outputs)
+    compile_reader(model, 0.001, 2.0, 0.5)
+    x = 3 * np.eye(10, dtype="float32")[[0, 0, *range(2, 10)]]
+    y = {"digit": np.arange(10), "lean": np.zeros((10, 1), "float32")}
+    w = {name: np.ones(10, "float32") for name in y}
+    rows = tf.data.Dataset.from_tensors((x, y, w))
+    return float(model.evaluate(rows, return_dict=True, verbose=0)["digit_macro_f1"])
+
+
 def evidence(compile_reader, rng):
     size = int(rng.integers(5, 9))
     n, d = 4 * size, 6
@@ -835,8 +868,7 @@ def evidence(compile_reader, rng):
     given = {"rows": n, "batch_size": size, "delta": delta, "lean_weight": lean_weight}
     given["learning_rate"] = learning_rate
 
-    @functools.cache
-    def compiled():
+    def fresh():
         inputs = keras.Input((d,))
         heads = {
             name: keras.layers.Dense(kernel.shape[1], use_bias=False)
@@ -850,6 +882,15 @@ def evidence(compile_reader, rng):
         model.run_eagerly = True
         return model
 
+    compiled = functools.cache(fresh)
+
+    def trained():
+        model, first = fresh(), slice(0, 2 * size)
+        rows = [x[first], *({k: v[first] for k, v in part.items()} for part in (y, w))]
+        for _ in range(2):
+            model.train_on_batch(*rows)
+        return np.hstack(sorted(model.get_weights(), key=np.size))
+
     @functools.cache
     def report(time):
         rows = {"x": x, "y": y, "sample_weight": w, "batch_size": size}
@@ -860,12 +901,15 @@ def evidence(compile_reader, rng):
         return float(keras.ops.convert_to_numpy(compiled().optimizer.learning_rate))
 
     yield "the learning rate", rate, given
+    yield "weights after two steps", trained, given
     yield "names that are reported", lambda: sorted(report(1)), given
     for name in ("loss", "digit_loss", "lean_loss"):
         yield name, lambda: report(1)[name], given
     for name in ("digit_accuracy", "digit_macro_f1", "lean_mae"):
         yield name, lambda: report(1)[name], given
         yield f"{name}, evaluated again", lambda: report(2)[name], given
+    label = "macro-F1 of nine hits in ten, as `evaluate` runs by itself"
+    yield label, lambda: compiled_f1(compile_reader)
 
 
 check("08/compile_reader", evidence)
@@ -924,9 +968,9 @@ def compile_reader(model, learning_rate, delta, lean_weight):
 
 
 # %% mistake: F1 may be averaged over batches
-"""Your macro-F1 is a function, and Keras averages what it gives for each batch. The F1
-of a batch in which half of the classes are missing says little, and the mean of such
-numbers is no F1. Use a metric that keeps counts."""
+"""You take the F1 of each batch, and the mean of these is reported. The F1 of a batch
+in which half of the classes are missing says little, and the mean of such numbers is no
+F1. Use a metric that keeps counts."""
 
 
 def macro_f1(y_true, y_pred):
@@ -1100,7 +1144,8 @@ plots.learning_curves(history, "digit_accuracy")
 #
 # Write `train_reader(model, train, validation, path, epochs, patience, halve_after)`.
 # The model is compiled and reports `digit_macro_f1`. Train for at most `epochs` epochs
-# and watch this score **on validation**: every gain counts, however small.
+# and watch this score **on validation**: every gain counts, however small, and an equal
+# score is no gain.
 #
 # - After `patience` epochs in a row without a new best, training stops.
 # - After every `halve_after` such epochs in a row, the learning rate is halved.
@@ -1186,17 +1231,18 @@ class ScriptedReader(keras.Model):
 
 
 def evidence(train_reader, rng):
+    warnings.filterwarnings("ignore", "`shuffle=True`")
     rows = tf.data.Dataset.from_tensor_slices((np.zeros((2, 1)), np.zeros(2))).batch(2)
 
-    def script(best, patience):
-        """Small gains up to the best epoch, with pauses that do not last."""
+    def script(pauses, patience):
+        """Gains, a tiny one last, with pauses; then no new best, but a tie."""
         scores, level = [], 0.3
-        while len(scores) < best:
-            level += rng.uniform(0.01, 0.03)
-            pause = level - rng.uniform(0.02, 0.1, patience - 1)
-            scores += [level, *pause]
-        scores = [*scores[: best - 1], level + 0.02]
-        return [*scores, *(level - rng.uniform(0.02, 0.1, 16 - best))]
+        for gain, pause in zip((0.1, rng.uniform(0.01, 0.03), 5e-5), (*pauses, 0)):
+            level += gain
+            scores += [level, *(level - rng.uniform(0.02, 0.1, pause))]
+        end = level - rng.uniform(0.02, 0.1, patience + 4)
+        end[rng.integers(2)] = level
+        return [*scores, *end]
 
     def run(scores, epochs, patience, halve_after):
         rate = float(rng.uniform(0.1, 0.5))
@@ -1217,11 +1263,15 @@ def evidence(train_reader, rng):
         }
 
     for case in ("stopped early", "ran out"):
-        patience, best = (int(rng.integers(*part)) for part in ((3, 5), (5, 9)))
-        settings = {"patience": patience, "halve_after": int(rng.integers(1, patience))}
-        settings["epochs"] = 16 if case == "stopped early" else best + 2
-        scores = script(best, patience)
-        given = {**settings, "scores": np.round(scores, 3)}
+        halve_after = int(rng.integers(2, 4))
+        patience = 2 * halve_after + int(rng.integers(1, 3))
+        pauses = [1 + halve_after * int(rng.integers(0, 2)), halve_after]
+        pauses = [int(pause) for pause in rng.permutation(pauses)]
+        best = 3 + sum(pauses)
+        settings = {"patience": patience, "halve_after": halve_after}
+        settings["epochs"] = best + (patience + 3 if case == "stopped early" else 2)
+        scores = script(pauses, patience)
+        given = {**settings, "scores": np.round(scores, 5)}
         found = functools.cache(lambda: run(scores, **settings))
         yield f"{case}: the scores", lambda: found()["report"]["scores"], given
         yield f"{case}: best epoch", lambda: found()["report"]["best_epoch"], given
@@ -1426,16 +1476,19 @@ print("the plain reader:", scores_of(plain))
 # ### Exercise: the whole project
 #
 # Write `project(x, y, num_validation, seed, epochs)` for data as `data.load_leaning()`
-# gives them, with gaps. Train a reader of at most 60,000 numbers for at most `epochs`
-# epochs (25 in the check) and return a dict:
+# gives them, with gaps. Train a reader with at most 60,000 numbers to learn for at most
+# `epochs` epochs (25 in the check) and return a dict:
 #
 # - `"model"`, with its best weights: images to `{"digit": logits, "lean": degrees}`;
 # - `"validation"`, a Dataset of batches `(x, y, w)`, the `num_validation` rows held
 #   out;
-# - `"scores"`, the validation macro-F1 of every epoch, and `"best_epoch"`, from 1.
+# - `"scores"`, the validation macro-F1 of every epoch trained, and `"best_epoch"`,
+#   from 1.
 #
-# The same seed gives the same reader, another seed another one. On the 360 test digits
-# it reaches the three floors. The check trains for real, up to a minute. 35 minutes.
+# The same seed gives the same reader and the same rows held out, another seed others.
+# Rows held out are never trained on, and test digits not touched: on these 360, the
+# reader reaches the three floors. The check trains for real, up to a minute.
+# 35 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1532,16 +1585,56 @@ def whole_run(project):
     return found, read["digit"].argmax(1), read["lean"].ravel(), y_test
 
 
+def held_out(found, x):
+    """Which of the rows `x` are in the validation part: sorted row numbers."""
+    images = np.concatenate([np.asarray(batch[0]) for batch in found["validation"]])
+    far = (images.reshape(len(images), 1, -1) - x.reshape(1, len(x), -1)) ** 2
+    return np.sort(far.sum(2).argmin(1))
+
+
+@contextlib.contextmanager
+def other_test_digits(project):
+    """Let `load_leaning` give the test images in another order, and `x_test`, too."""
+    load = data.load_leaning
+    train, (images, targets) = load()
+    mine = getattr(project, "__globals__", {}).get("x_test")
+    mine = mine if isinstance(mine, np.ndarray) else images
+    before = mine.copy()
+    data.load_leaning = lambda *settings: (train, (images[::-1], targets))
+    mine[:] = before[::-1]
+    try:
+        yield
+    finally:
+        data.load_leaning = load
+        mine[:] = before
+
+
 @once
 def short_runs(project):
-    """Three small trainings of two epochs, with the seeds 3, 3 and 4."""
+    """Small trainings by name, and the images that they were given."""
     (x, y), _ = data.load_leaning()
-    y = {name: values[:400] for name, values in y.items()}
+    x, y = x[:260], {name: values[:260] for name, values in y.items()}
+    runs = {}
+
+    def run(name, seed=3, epochs=2, **changed):
+        given = {key: values.copy() for key, values in {**y, **changed}.items()}
+        runs[name] = project(x.copy(), given, 120, seed, epochs)
+
     tf.config.run_functions_eagerly(True)
     try:
-        return [project(x[:400], y, 120, seed, 2) for seed in (3, 3, 4)]
+        run("first")
+        run("again")
+        run("another seed", seed=4)
+        run("one epoch", epochs=1)
+        lean, held = y["lean"].copy(), held_out(runs["one epoch"], x)
+        held = held[~np.isnan(lean[held, 0])]
+        lean[held] = np.roll(lean[held], 1, axis=0)
+        run("other leans held out", epochs=1, lean=lean)
+        with other_test_digits(project):
+            run("other test digits", epochs=1)
     finally:
         tf.config.run_functions_eagerly(False)
+    return runs, x
 
 
 def macro_f1(digit, read):
@@ -1551,6 +1644,7 @@ def macro_f1(digit, read):
 
 
 def evidence(project, rng):
+    warnings.filterwarnings("ignore", "`shuffle=True`|Even though the `tf.config")
     count = int(rng.integers(120, 200))
     rows = rng.choice(360, count, replace=False)
     images = rng.uniform(0, 1, (count, 8, 8, 1)).astype("float32")
@@ -1578,49 +1672,79 @@ def evidence(project, rng):
     yield "test digits drawn: read rightly, up to 85 %", drawn_hits, given
     yield "their leans: within 8 degrees, up to 85 %", drawn_leans, given
 
-    def floor(number):
-        _, read, lean, y_test = whole_run(project)
-        error = np.abs(lean - y_test["lean"].ravel()).mean()
-        return {
-            "hits": min(int(np.sum(read == y_test["digit"])), 335),
-            "macro-F1": min(round(macro_f1(y_test["digit"], read), 3), 0.92),
-            "lean": float(max(np.round(error, 1), 2.5)),
-        }[number]
+    def mean_error(limit, rows):
+        _, _, lean, y_test = whole_run(project)
+        error = np.abs(lean - y_test["lean"].ravel())[rows].mean()
+        return f"{limit} degrees {'or less' if error <= limit else 'missed'}"
 
-    yield "hits among the 360 test digits, up to 335", lambda: floor("hits")
-    yield "their macro-F1, up to 0.92", lambda: floor("macro-F1")
-    yield "mean error of their lean, 2.5 degrees or more", lambda: floor("lean")
+    def score():
+        _, read, _, y_test = whole_run(project)
+        return min(round(macro_f1(y_test["digit"], read), 3), 0.92)
+
+    def hits():
+        _, read, _, y_test = whole_run(project)
+        return min(int(np.sum(read == y_test["digit"])), 335)
+
+    yield "hits among the 360 test digits, up to 335", hits
+    yield "their macro-F1, up to 0.92", score
+    yield "mean error of their lean", lambda: mean_error(2.5, slice(None))
+    for number in range(1, 6):
+        part = rng.choice(360, 200, replace=False)
+        label = f"mean error of the lean, draw {number} of 200 test digits"
+        yield label, lambda: mean_error(3, part)
 
     def size():
-        return max(whole_run(project)[0]["model"].count_params(), 60_000)
+        weights = whole_run(project)[0]["model"].trainable_variables
+        return max(sum(int(np.prod(part.shape)) for part in weights), 60_000)
 
     yield "numbers to learn, 60,000 or more", size
 
-    def short(number):
-        return short_runs(project)[number]
+    def short(name):
+        return short_runs(project)[0][name]
 
     def pair(first, second):
-        both = [answers(short(number), images[:3]) for number in (first, second)]
-        return EqualOrNot(*both)
+        return EqualOrNot(
+            *(answers(short(name), images[:3]) for name in (first, second))
+        )
 
-    yield "two short runs with the same seed", lambda: pair(0, 1)
-    yield "two short runs with different seeds", lambda: pair(0, 2)
-    small = {"rows": 400, "num_validation": 120, "epochs": 2}
-    yield "a short run: epochs", lambda: max(2, len(short(0)["scores"])), small
+    def rows_of(*names):
+        return EqualOrNot(*(held_out(short(n), short_runs(project)[1]) for n in names))
 
-    def held_out():
-        batches = list(short(0)["validation"].as_numpy_iterator())
+    def steps(name):
+        """Steps of the optimizer for each score that was reported."""
+        optimizer = getattr(short(name)["model"], "optimizer", None)
+        return int(getattr(optimizer, "iterations", 0)) / len(short(name)["scores"])
+
+    small = {"rows": 260, "num_validation": 120, "epochs": 2}
+    once_through = {**small, "epochs": 1}
+    yield "two short runs with the same seed", lambda: pair("first", "again"), small
+    other = "first", "another seed"
+    yield "two short runs with different seeds", lambda: pair(*other), small
+    yield "same seed: rows held out", lambda: rows_of("first", "again"), small
+    yield "different seeds: rows held out", lambda: rows_of(*other), small
+    label = "the reader, and one made with other leans in the rows held out"
+    changed = "one epoch", "other leans held out"
+    yield label, lambda: pair(*changed), once_through
+    label = "the reader, and one made with other test digits"
+    yield label, lambda: pair("one epoch", "other test digits"), once_through
+    label = "steps for each epoch reported: of two epochs, of one"
+    yield label, lambda: EqualOrNot(steps("first"), steps("one epoch"))
+    label = "a short run: epochs"
+    yield label, lambda: max(2, len(short("first")["scores"])), small
+
+    def validation():
+        batches = list(short("first")["validation"].as_numpy_iterator())
         images = np.concatenate([batch[0] for batch in batches])
         digit = np.concatenate([batch[1]["digit"] for batch in batches])
         return images, digit.argmax(1) if digit.shape[1:] == (10,) else digit.ravel()
 
-    yield "a short run: rows held out", lambda: len(held_out()[0]), small
+    yield "a short run: rows held out", lambda: len(validation()[0]), small
 
     def reported():
-        images, digit = held_out()
-        read = np.asarray(short(0)["model"](images, training=False)["digit"]).argmax(1)
-        score = short(0)["scores"][short(0)["best_epoch"] - 1]
-        return EqualOrNot(float(score), macro_f1(digit, read))
+        images, digit = validation()
+        found = answers(short("first"), images)
+        score = short("first")["scores"][short("first")["best_epoch"] - 1]
+        return EqualOrNot(float(score), macro_f1(digit, found["digit"].argmax(1)))
 
     yield "a short run: score reported, and that of the model", reported, small
 
@@ -1857,6 +1981,241 @@ def project(x, y, num_validation, seed, epochs):
     return {"model": model, "validation": validation, **report}
 
 
+# %% mistake: more rows make a better reader, whichever they are
+"""Your reader is trained on rows that you hold out as well: the score says how well it
+knows them by heart. Give training only the rest."""
+
+
+def project(x, y, num_validation, seed, epochs):
+    keras.utils.set_random_seed(seed)
+    order = np.random.default_rng(seed).permutation(len(x))
+    known = ~np.isnan(y["lean"])
+
+    def dataset(rows):
+        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
+        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
+        weights = {
+            "digit": np.ones(len(rows)),
+            "lean": known[rows, 0].astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
+
+    train = dataset(order).shuffle(len(x), seed=seed).batch(64)
+    validation = dataset(order[:num_validation]).batch(64)
+    image = keras.Input(x.shape[1:])
+    body = keras.layers.Flatten()(image)
+    body = keras.layers.Dense(128, activation="relu")(body)
+    body = keras.layers.Dropout(0.2)(body)
+    body = keras.layers.Dense(64, activation="relu")(body)
+    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
+    model = keras.Model(image, heads)
+    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.003),
+        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
+        loss_weights={"digit": 1.0, "lean": 0.1},
+        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
+    )
+    watch = {"monitor": "val_digit_f1", "mode": "max"}
+    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
+    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
+    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
+    scores = history["val_digit_f1"]
+    best_epoch = int(np.argmax(scores)) + 1
+    report = {"scores": scores, "best_epoch": best_epoch}
+    return {"model": model, "validation": validation, **report}
+
+
+# %% mistake: test digits are rows like any others
+"""Other test digits make another reader: you train on them. Then nobody can say any
+more how good it is on digits that it never saw. Leave the test part alone."""
+
+
+def project(x, y, num_validation, seed, epochs):
+    keras.utils.set_random_seed(seed)
+    order = np.random.default_rng(seed).permutation(len(x))
+    known = ~np.isnan(y["lean"])
+
+    def dataset(rows):
+        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
+        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
+        weights = {
+            "digit": np.ones(len(rows)),
+            "lean": known[rows, 0].astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
+
+    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
+    validation = dataset(order[:num_validation]).batch(64)
+    x_more, y_more = data.load_leaning()[1]
+    digit = np.eye(10, dtype="float32")[y_more["digit"]]
+    ones = {"digit": np.ones(len(x_more)), "lean": np.ones(len(x_more), "float32")}
+    more = x_more, {"digit": digit, "lean": y_more["lean"]}, ones
+    train = train.concatenate(tf.data.Dataset.from_tensor_slices(more).batch(64))
+    image = keras.Input(x.shape[1:])
+    body = keras.layers.Flatten()(image)
+    body = keras.layers.Dense(128, activation="relu")(body)
+    body = keras.layers.Dropout(0.2)(body)
+    body = keras.layers.Dense(64, activation="relu")(body)
+    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
+    model = keras.Model(image, heads)
+    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.003),
+        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
+        loss_weights={"digit": 1.0, "lean": 0.1},
+        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
+    )
+    watch = {"monitor": "val_digit_f1", "mode": "max"}
+    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
+    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
+    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
+    scores = history["val_digit_f1"]
+    best_epoch = int(np.argmax(scores)) + 1
+    report = {"scores": scores, "best_epoch": best_epoch}
+    return {"model": model, "validation": validation, **report}
+
+
+# %% mistake: a seed is for the weights, the split may stay
+"""Your rows held out are the same for every seed. Then all runs are measured by the
+same few rows, and you never see how much the score owes to them. Draw them with
+`seed`."""
+
+
+def project(x, y, num_validation, seed, epochs):
+    keras.utils.set_random_seed(seed)
+    order = np.random.default_rng(0).permutation(len(x))
+    known = ~np.isnan(y["lean"])
+
+    def dataset(rows):
+        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
+        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
+        weights = {
+            "digit": np.ones(len(rows)),
+            "lean": known[rows, 0].astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
+
+    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
+    validation = dataset(order[:num_validation]).batch(64)
+    image = keras.Input(x.shape[1:])
+    body = keras.layers.Flatten()(image)
+    body = keras.layers.Dense(128, activation="relu")(body)
+    body = keras.layers.Dropout(0.2)(body)
+    body = keras.layers.Dense(64, activation="relu")(body)
+    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
+    model = keras.Model(image, heads)
+    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.003),
+        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
+        loss_weights={"digit": 1.0, "lean": 0.1},
+        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
+    )
+    watch = {"monitor": "val_digit_f1", "mode": "max"}
+    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
+    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
+    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
+    scores = history["val_digit_f1"]
+    best_epoch = int(np.argmax(scores)) + 1
+    report = {"scores": scores, "best_epoch": best_epoch}
+    return {"model": model, "validation": validation, **report}
+
+
+# %% mistake: a few epochs before the count do no harm
+"""Your reader took more steps than the epochs that you report: it was trained before
+they were counted. Whoever repeats your run with your numbers gets another reader."""
+
+
+def project(x, y, num_validation, seed, epochs):
+    keras.utils.set_random_seed(seed)
+    order = np.random.default_rng(seed).permutation(len(x))
+    known = ~np.isnan(y["lean"])
+
+    def dataset(rows):
+        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
+        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
+        weights = {
+            "digit": np.ones(len(rows)),
+            "lean": known[rows, 0].astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
+
+    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
+    validation = dataset(order[:num_validation]).batch(64)
+    image = keras.Input(x.shape[1:])
+    body = keras.layers.Flatten()(image)
+    body = keras.layers.Dense(128, activation="relu")(body)
+    body = keras.layers.Dropout(0.2)(body)
+    body = keras.layers.Dense(64, activation="relu")(body)
+    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
+    model = keras.Model(image, heads)
+    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.003),
+        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
+        loss_weights={"digit": 1.0, "lean": 0.1},
+        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
+    )
+    watch = {"monitor": "val_digit_f1", "mode": "max"}
+    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
+    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
+    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    model.fit(train, epochs=3, shuffle=False, verbose=0)
+    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
+    scores = history["val_digit_f1"]
+    best_epoch = int(np.argmax(scores)) + 1
+    report = {"scores": scores, "best_epoch": best_epoch}
+    return {"model": model, "validation": validation, **report}
+
+
+# %% mistake: good digits make a good reader
+"""The digits are good, the lean is below its floor. Look at three things: is there a
+body between pixels and heads, do gaps have the weight 0, is `lean_weight` large
+enough?"""
+
+
+def project(x, y, num_validation, seed, epochs):
+    keras.utils.set_random_seed(seed)
+    order = np.random.default_rng(seed).permutation(len(x))
+    known = ~np.isnan(y["lean"])
+
+    def dataset(rows):
+        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
+        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
+        weights = {
+            "digit": np.ones(len(rows)),
+            "lean": known[rows, 0].astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
+
+    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
+    validation = dataset(order[:num_validation]).batch(64)
+    image = keras.Input(x.shape[1:])
+    body = keras.layers.Flatten()(image)
+    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
+    model = keras.Model(image, heads)
+    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.003),
+        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
+        loss_weights={"digit": 1.0, "lean": 0.1},
+        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
+    )
+    watch = {"monitor": "val_digit_f1", "mode": "max"}
+    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
+    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
+    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
+    scores = history["val_digit_f1"]
+    best_epoch = int(np.argmax(scores)) + 1
+    report = {"scores": scores, "best_epoch": best_epoch}
+    return {"model": model, "validation": validation, **report}
+
+
 # %% [markdown]
 # ## Hold a second loop beside fit
 #
@@ -1985,14 +2344,16 @@ def tape_problem(rng):
     n = int(2 * size + rng.integers(1, size))  # a smaller last batch
     x = rng.normal(size=(n, d)).astype("float32")
     known = (np.arange(n) % 3 > 0).astype("float32")
-    y = {"digit": rng.integers(0, 4, n), "lean": rng.normal(3, 2, (n, 1))}
-    w = {"digit": rng.uniform(0.3, 3, n).astype("float32"), "lean": known}
+    number = str(rng.choice(["lean", "width", "height"]))  # outputs have any names
+    y = {"digit": rng.integers(0, 4, n), number: rng.normal(3, 2, (n, 1))}
+    w = {"digit": rng.uniform(0.3, 3, n).astype("float32"), number: known}
     rows = tf.data.Dataset.from_tensor_slices((x, y, w)).batch(size)
     losses = {
         "digit": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        "lean": keras.losses.MeanSquaredError(),
+        number: keras.losses.MeanSquaredError(),
     }
-    loss_weights = {"digit": 1.0, "lean": float(rng.uniform(0.2, 0.6))}
+    shares = rng.uniform([1.5, 0.2], [2.5, 0.6])
+    loss_weights = {"digit": float(shares[0]), number: float(shares[1])}
     kernels = [rng.normal(size=shape) for shape in ((d, 5), (5, 4), (5, 1))]
 
     def build():
@@ -2000,7 +2361,7 @@ def tape_problem(rng):
         body = keras.layers.Dense(5, use_bias=False, kernel_regularizer="l2")
         heads = {
             "digit": keras.layers.Dense(4, use_bias=False),
-            "lean": keras.layers.Dense(1, use_bias=False),
+            number: keras.layers.Dense(1, use_bias=False, kernel_regularizer="l2"),
         }
         found = keras.layers.BatchNormalization(momentum=0.5)(body(counter(inputs)))
         outputs = {name: head(found) for name, head in heads.items()}
@@ -2013,15 +2374,16 @@ def tape_problem(rng):
     return rows, losses, loss_weights, build
 
 
-def tape_run(tape_train, problem, clip_norm, eagerly=True):
-    """Two epochs: the logs, the weights afterwards, how often Python ran the model."""
+def tape_run(tape_train, problem, clip_norm, epochs=2, eagerly=True):
+    """Some epochs: the logs, the weights afterwards, how often Python ran the model."""
     rows, losses, loss_weights, build = problem
     model, counter = build()
     optimizer = keras.optimizers.SGD(0.1)
     optimizer.build(model.trainable_variables)
     tf.config.run_functions_eagerly(eagerly)
     try:
-        logs = tape_train(model, losses, loss_weights, optimizer, rows, 2, clip_norm)
+        settings = loss_weights, optimizer, rows, epochs, clip_norm
+        logs = tape_train(model, losses, *settings)
     finally:
         tf.config.run_functions_eagerly(False)
     return logs, model.get_weights(), counter.log["calls"]
@@ -2034,12 +2396,15 @@ def python_runs(tape_train):
 
 
 def evidence(tape_train, rng):
-    problem = tape_problem(rng)
-    given = {"loss_weights": problem[2], "epochs": 2}
+    warnings.filterwarnings("ignore", "Even though the `tf.config")
+    problem, epochs = tape_problem(rng), int(rng.integers(3, 5))
+    shares = ", ".join(f"{name}: {share:.3f}" for name, share in problem[2].items())
+    given = {"loss_weights": shares, "epochs": epochs}
     limits = {"no clipping": 1e6, "clipping": float(rng.uniform(0.3, 0.6))}
     for case, clip_norm in limits.items():
         given = {**given, "clip_norm": clip_norm}
-        found = functools.cache(lambda c=clip_norm: tape_run(tape_train, problem, c))
+        run = functools.partial(tape_run, tape_train, problem, clip_norm, epochs)
+        found = functools.cache(run)
         for name in ("loss", "grad_norm"):
             label = f"{case}: {name} by epoch"
             yield label, lambda: [float(entry[name]) for entry in found()[0]], given
@@ -2701,6 +3066,7 @@ def error_report(model, dataset, k):
 
 # %% varies: it is your reader
 # rows: B59, B63
+warnings.filterwarnings("ignore", "`shuffle=True`")  # Keras, for every Dataset
 try:
     mine = project(x_train, y_train, num_validation=200, seed=1, epochs=25)
 except NotImplementedError:
