@@ -36,8 +36,10 @@ def test_confused_pairs_are_told_with_their_counts(capsys):
     x = np.ones((4, 8, 8, 1))
     plots.confused_pairs(x, [0, 0, 1, 2], [2, 2, 1, 2], [(0, 2, 2)])
     assert "0 read as 2: 2 images" in capsys.readouterr().out
+    plots.confused_pairs(x, [0, 0, 1, 2], [2, 0, 1, 2], [(0, 2, 1)])
+    assert "0 read as 2: 1 image." in capsys.readouterr().out
     plots.confused_pairs(x, [0, 0, 1, 2], [0, 0, 1, 2], [])
-    assert "Nothing was confused" in capsys.readouterr().out
+    assert capsys.readouterr().out == "Nothing was confused.\n"
 
 
 def test_accuracy_of_every_class_is_told(matrix, capsys):

@@ -106,10 +106,13 @@ def confused_pairs(x, digit, read, pairs, most=8):
         axes.set_yticks([(k + 0.5) * height - 0.5 for k in range(len(rows))], names)
         axes.set_xticks([])
 
-    told = [f"{a} read as {b}: {count} images" for a, b, count in pairs]
     title = "What was confused most often" if pairs else "Nothing was confused"
-    size = (2.2 + 0.6 * most, 0.8 + 0.65 * max(1, len(rows)))
-    show_picture(title, "", "", f"{title}. {'; '.join(told)}.", draw, size)
+    told = [
+        f"{a} read as {b}: {count} image{'s'[: count != 1]}" for a, b, count in pairs
+    ]
+    alt = f"{title}. {'; '.join(told)}." if pairs else f"{title}."
+    size = (max(4.0, 2.2 + 0.6 * most), 0.8 + 0.65 * max(1, len(rows)))
+    show_picture(title, "", "", alt, draw, size)
 
 
 def class_accuracy(matrix):
@@ -196,6 +199,7 @@ def report_page(title, scores, matrix, lean, mistakes):
 def _draw_scores(axes, scores, best):
     axes.plot(np.arange(1, len(scores) + 1), scores, **LINES[0])
     axes.axvline(best + 1, color=GREY, linestyle=":")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(title=f"best at epoch {best + 1}", xlabel="epoch", ylabel="macro-F1")
 
 
