@@ -607,7 +607,8 @@ print("model.losses:", len(start.losses), "and their sum without any:", sum([]))
 # %% [markdown]
 # Moving averages are no result of the loss: None. So is the seed of a Dropout, which
 # `get_weights()` leaves out. Freezing a layer works at once here; `fit` needs a new
-# `compile`. And a sum over no penalties is 0, so you can always write it.
+# `compile`. It also takes the layer's penalty out of `model.losses`. A sum over no
+# penalties is 0, so you can always write it.
 #
 # Habit: `model(x, training=True)` and `sum(model.losses)` in every training step.
 
@@ -748,9 +749,10 @@ def sgd_step(model, loss_fn, x, y, learning_rate):
     with tf.GradientTape() as tape:
         loss = loss_fn(y, model(x, training=True))
     gradients = tape.gradient(loss, model.trainable_variables)
+    loss += sum(model.losses)
     for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
         variable.assign_sub(learning_rate * gradient)
-    return float(loss + sum(model.losses))
+    return float(loss)
 
 
 # %% mistake: a variable is changed with a minus sign
@@ -809,12 +811,29 @@ def sgd_step(model, loss_fn, x, y, learning_rate):
     return float(loss_fn(y, model(x, training=True)) + sum(model.losses))
 
 
+# %% mistake: penalties are not part of the returned loss
+"""You minimise the penalties and return `loss_fn` alone. The loss of the step is what
+it minimises: return the sum."""
+
+
+def sgd_step(model, loss_fn, x, y, learning_rate):
+    variables = model.trainable_variables
+    with tf.GradientTape() as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        loss = data_loss + sum(model.losses)
+    gradients = tape.gradient(loss, variables)
+    for variable, gradient in zip(variables, gradients, strict=True):
+        variable.assign_sub(learning_rate * gradient)
+    return float(data_loss)
+
+
 # %% [markdown]
 # ## Where the gradient gets lost
 #
 # Back to the model that does not learn. One tape call on one batch is enough: the norm
 # of each kernel's gradient, and how far a step would move the kernel, measured by its
-# own size. About one thousandth per step is healthy.
+# own size: a step of plain gradient descent with rate 0.1, not of the Adam from above.
+# About one thousandth per step is healthy.
 
 
 # %%
@@ -1231,6 +1250,50 @@ def train(model, optimizer, loss_fn, metric, dataset, epochs):
             optimizer.apply(tape.gradient(loss, variables), variables)
             metric.update_state(y, predictions)
         results.append((float(loss), float(metric.result())))
+    return results
+
+
+# %% mistake: a reset at the end of each epoch is enough
+"""You reset after every epoch, so the first one also counts what the metric held when
+it was given to you. `reset_state()` is the first line of an epoch."""
+
+
+def train(model, optimizer, loss_fn, metric, dataset, epochs):
+    mean, results = keras.metrics.Mean(), []
+    for _ in range(epochs):
+        for x, y in dataset:
+            with tf.GradientTape() as tape:
+                predictions = model(x, training=True)
+                loss = loss_fn(y, predictions) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            mean.update_state(loss, len(x))
+            metric.update_state(y, predictions)
+        results.append((float(mean.result()), float(metric.result())))
+        mean.reset_state()
+        metric.reset_state()
+    return results
+
+
+# %% mistake: the metric wants predictions as in predict
+"""After each step you predict again, with `training=False`. `fit` reports what the step
+itself predicted, before the weights moved. Use those predictions."""
+
+
+def train(model, optimizer, loss_fn, metric, dataset, epochs):
+    mean, results = keras.metrics.Mean(), []
+    for _ in range(epochs):
+        mean.reset_state()
+        metric.reset_state()
+        for x, y in dataset:
+            with tf.GradientTape() as tape:
+                predictions = model(x, training=True)
+                loss = loss_fn(y, predictions) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            mean.update_state(loss, len(x))
+            metric.update_state(y, model(x, training=False))
+        results.append((float(mean.result()), float(metric.result())))
     return results
 
 
@@ -1804,6 +1867,69 @@ def first_apart(step, model, batches):
     return None
 
 
+# %% mistake: every step may begin where fit stands
+"""You put your step on the state of `fit` before each batch. A step that drifts a
+little each time never goes far from there. Both run over all batches from one start."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+
+    def put(weights, state):
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
+    def now():
+        return model.get_weights(), [v.numpy() for v in model.optimizer.variables]
+
+    both = []
+    for x, y in batches:
+        here = now()
+        model.train_on_batch(x, y)
+        after_fit = now()
+        put(*here)
+        step(x, y)
+        both.append((after_fit[0], model.get_weights()))
+        put(*after_fit)
+    put(weights, state)
+    for number, (fit, mine) in enumerate(both, 1):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
+# %% mistake: a difference is positive
+"""You look for the largest difference without `np.abs`. Where your weights are larger
+than those of `fit`, the difference is negative and stays unseen."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+
+    def put_back():
+        model.set_weights(weights)
+        for variable, value in zip(model.optimizer.variables, state, strict=True):
+            variable.assign(value)
+
+    def run(step):
+        put_back()
+        found = []
+        for x, y in batches:
+            step(x, y)
+            found.append(model.get_weights())
+        return found
+
+    both = zip(run(model.train_on_batch), run(step), strict=True)
+    put_back()
+    for number, (fit, mine) in enumerate(both, 1):
+        if any((a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
 # %% [markdown]
 # ## Compile the step, and count traces
 #
@@ -2222,7 +2348,7 @@ def make_step(model, optimizer, loss_fn):
 # %% [markdown]
 # ## Loops that are fast
 #
-# Your loop does what `fit` does, and it takes three to eight times as long. Overnight
+# Your loop does what `fit` does, and it often takes several times as long. Overnight
 # becomes a weekend. It is not the arithmetic: a small network has hardly any. Something
 # else is slow, and without it a loop of your own is several times **faster** than
 # `fit`. Below, the same updates are made in six ways.
@@ -2306,6 +2432,7 @@ ways = {
 }
 times = {name: milliseconds(run) for name, run in ways.items()}
 faster = times["step, eager"] / times["epoch, tf.function"]
+print(f"eager takes {times['step, eager'] / times['fit']:.1f} times as long as fit")
 plots.loop_times(
     times, f"One call per epoch: {faster:.0f} times as fast as eager steps"
 )
@@ -2563,7 +2690,7 @@ the other: the function grows with the data, and compiling takes longer than tra
 
 
 def make_epoch(model, optimizer, loss_fn, batch_size):
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def epoch(x, y):
         rows, total = x.shape[0], 0.0
         for start in range(0, rows, batch_size):
@@ -2620,6 +2747,30 @@ def make_epoch(model, optimizer, loss_fn, batch_size):
             optimizer.apply(tape.gradient(loss, variables), variables)
             total += float(loss) * (part.stop - part.start)
         return total / len(x)
+
+    return epoch
+
+
+# %% mistake: penalties are not part of the logged loss
+"""You minimise the penalties, but report `loss_fn` alone. What `fit` logs is what it
+minimises: report the sum."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+
+    @tf.function(reduce_retracing=True)
+    def epoch(x, y):
+        rows, total = tf.shape(x)[0], 0.0
+        for start in tf.range(0, rows, batch_size):
+            end = tf.minimum(start + batch_size, rows)
+            with tf.GradientTape() as tape:
+                y_pred = model(x[start:end], training=True)
+                data_loss = loss_fn(y[start:end], y_pred)
+                loss = data_loss + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += data_loss * tf.cast(end - start, tf.float32)
+        return total / tf.cast(rows, tf.float32)
 
     return epoch
 
@@ -2998,6 +3149,49 @@ def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
     return float(norm)
 
 
+# %% mistake: without Dropout a call is a call
+"""You call the model without `training=True`. A layer of any kind may ask whether it is
+trained, not Dropout and BatchNormalization alone: say so in every training step."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x)) + sum(model.losses)
+        part = tape.gradient(loss, variables)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    clipped, norm = tf.clip_by_global_norm(total, clip_norm)
+    optimizer.apply(clipped, variables)
+    return float(norm)
+
+
+# %% mistake: penalties come after clipping
+"""You clip the gradient of the data and add that of the penalties afterwards. What has
+to be limited is the whole step: first the sum, then the norm."""
+
+
+def accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm):
+    variables = model.trainable_variables
+    rows = sum(len(x) for x, _ in micro_batches)
+    total = [tf.zeros(variable.shape) for variable in variables]
+    for x, y in micro_batches:
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x, training=True))
+        part = tape.gradient(loss, variables)
+        total = [t + len(x) / rows * p for t, p in zip(total, part, strict=True)]
+    clipped, norm = tf.clip_by_global_norm(total, clip_norm)
+    with tf.GradientTape() as tape:
+        penalty = sum(model.losses)
+    more = tape.gradient(penalty, variables, unconnected_gradients="none")
+    pairs = zip(clipped, more, strict=True)
+    clipped = [c if m is None else c + m for c, m in pairs]
+    optimizer.apply(clipped, variables)
+    return float(norm)
+
+
 # %% [markdown]
 # ## What fit brought along: checkpoints and callbacks
 #
@@ -3338,6 +3532,76 @@ def alternate(
         told += loss_fn(no, critic(fake, training=True))
     weights = critic.trainable_variables
     critic_optimizer.apply(tape.gradient(told, weights), weights)
+    return float(told), float(passed)
+
+
+# %% mistake: a network knows that the game is training
+"""You call both networks as in `predict`. Dropout, BatchNormalization and other layers
+ask whether they are trained: say `training=True`."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    fake = generator(noise)
+    with tf.GradientTape() as tape:
+        told = loss_fn(yes, critic(real))
+        told += loss_fn(no, critic(fake))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        fake = generator(noise)
+        passed = loss_fn(no + 1, critic(fake))
+    weights = generator.trainable_variables
+    generator_optimizer.apply(tape.gradient(passed, weights), weights)
+    return float(told), float(passed)
+
+
+# %% mistake: real and forged rows are one batch
+"""You take one mean over all rows. The critic lowers the sum of two means, one of the
+real and one of the forged rows: yours is about half of it, and the larger set counts
+more."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    fake = generator(noise, training=True)
+    with tf.GradientTape() as tape:
+        rows = tf.concat([real, fake], 0)
+        told = loss_fn(np.concatenate([yes, no]), critic(rows, training=True))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        fake = generator(noise, training=True)
+        passed = loss_fn(no + 1, critic(fake, training=True))
+    weights = generator.trainable_variables
+    generator_optimizer.apply(tape.gradient(passed, weights), weights)
+    return float(told), float(passed)
+
+
+# %% mistake: to fool is to raise the loss of the critic
+"""You let the generator raise the loss for the target 0. That has another slope: it is
+nearly flat where the critic sees through all forgeries. Lower the loss for target 1."""
+
+
+def alternate(
+    generator, critic, generator_optimizer, critic_optimizer, loss_fn, noise, real
+):
+    yes, no = np.ones((len(real), 1)), np.zeros((len(noise), 1))
+    fake = generator(noise, training=True)
+    with tf.GradientTape() as tape:
+        told = loss_fn(yes, critic(real, training=True))
+        told += loss_fn(no, critic(fake, training=True))
+    weights = critic.trainable_variables
+    critic_optimizer.apply(tape.gradient(told, weights), weights)
+    with tf.GradientTape() as tape:
+        fake = generator(noise, training=True)
+        passed = -loss_fn(no, critic(fake, training=True))
+    weights = generator.trainable_variables
+    generator_optimizer.apply(tape.gradient(passed, weights), weights)
     return float(told), float(passed)
 
 
@@ -3894,6 +4158,80 @@ class ClippedModel(keras.Model):
         return {name: logs[name] for name in logs if name != "grad_norm"}
 
 
+# %% mistake: every metric is a mean over rows
+"""You weigh the norm by the rows of its batch. A norm belongs to a batch, and the mean
+was to be one over batches: update it with the norm alone."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(norm, sample_weight=ops.shape(x)[0])
+            else:
+                metric.update_state(y, predictions, weights)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
+# %% mistake: row weights are for the loss
+"""You pass the row weights to the loss only. `weighted_metrics` want them, too:
+`metric.update_state(y, predictions, weights)`."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss, sample_weight=ops.shape(x)[0])
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
 # %% [markdown]
 # ## Slopes of anything, by anything
 #
@@ -3960,11 +4298,12 @@ with tf.GradientTape() as tape:
     scores = model(images, training=False)
 pixels = tape.batch_jacobian(scores, images).numpy()  # (4, 10, 64)
 own = [pixels[row, label].reshape(8, 8) for row, label in enumerate(y_test[:4])]
-titles = [f"a {label}" for label in y_test[:4]]
+titles = [f"{'an' if label == 8 else 'a'} {label}" for label in y_test[:4]]
 plots.saliency_maps(x_test[:4].reshape(-1, 8, 8), own, titles)
 
 # %% [markdown]
-# Look at the 0: ink in its hole lowers the score. **Try it.** Take
+# Look at the pixels in the hole of the 0: which sign do their slopes have, and what
+# would ink there do to the score? **Try it.** Take
 # `pixels[row, (label + 1) % 10]`, the slopes of a class that is *not* there. What has
 # to be added to make the model believe in it?
 
@@ -4934,6 +5273,170 @@ def clip_and_update(optimizer, gradients, variables, most):
 
 def diagnose(name):
     letters = {"slopes": "A", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: clipping makes the norm equal to most
+"""`clip_and_update`: you always scale to `most`, so a small gradient becomes larger.
+The factor is never above 1: `tf.minimum(1.0, most / norm)`."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = most / norm
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: each tensor is clipped by itself
+"""`clip_and_update`: you clip every tensor to `most`. That turns the gradient as a
+whole into another direction. Scale all of them by one factor."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    optimizer.apply_gradients([(tf.clip_by_norm(g, most), v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: no gradient means a gradient of zero
+"""`update`: you put zeros where there is no gradient. The optimizer then still moves
+the variable: momentum goes on, and weight decay shrinks it. Leave the pair out."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(tf.zeros(v.shape) if g is None else g, v) for g, v in pairs]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
     letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
     return letters[name]
 

@@ -189,6 +189,20 @@ def replica_batches(rows, batch_size, replicas):
     return batches
 
 
+# %% mistake: the last replica has what remains, whatever that is
+"""The first replicas take a full share even when the rows have run out, and the last
+one is left with less than nothing. Nobody gets more rows than are left."""
+
+
+def replica_batches(rows, batch_size, replicas):
+    batches = []
+    for start in range(0, rows, batch_size):
+        n = min(batch_size, rows - start)
+        share = -(-n // replicas)
+        batches.append([share] * (replicas - 1) + [n - (replicas - 1) * share])
+    return batches
+
+
 # %% mistake: the last batch is cut like a full one
 """You keep the share of a full batch for the last one, so the first replicas take all
 its rows. Every batch is cut anew, by the rows that it has."""
@@ -416,9 +430,10 @@ plots.row_pulls(pulls, [0, 0, 1], title)
 # are parts of one global batch, as `strategy.run` takes them; their sizes may differ,
 # `batch_size` is the number of rows of all parts. A row's loss is the mean of its
 # squared errors. The loss of the batch is the mean over **all its rows**, plus the
-# penalties in `model.losses` (there may be none), once. Take one step of `optimizer`
-# and return this loss, one number: loss and weights as on one device. There may be
-# one replica or several; model and optimizer were built in the scope. 20 minutes.
+# penalties in `model.losses` (none, one or more), once. Take one step of `optimizer`
+# with the model in training mode, and return this loss, one number: loss and weights
+# as on one device. There may be one replica or several; model and optimizer were
+# built in the scope. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -460,6 +475,13 @@ def distributed_step(strategy, model, optimizer, x, y, batch_size):
 
 
 # %% check: distributed_step, 5 points
+class Louder(keras.layers.Layer):
+    """Doubles its input while the model is trained."""
+
+    def call(self, x, training=False):
+        return 2 * x if training else x
+
+
 def evidence(distributed_step, rng):
     adding = tf.distribute.ReductionToOneDevice()
     strategies = [
@@ -467,15 +489,15 @@ def evidence(distributed_step, rng):
         for devices in (["CPU:0", "CPU:1"], ["CPU:0"])
     ]
     d, k = int(rng.integers(2, 5)), int(rng.integers(2, 4))
-    kernel = rng.normal(size=(d, k)).astype("float32")
+    kernel, bias = rng.normal(size=(d, k)), rng.normal(size=k)
 
     def start(strategy, **settings):
         with strategy.scope():
-            layer = keras.layers.Dense(k, use_bias=False, **settings)
-            model = keras.Sequential([keras.Input((d,)), layer])
+            layer = keras.layers.Dense(k, **settings)
+            model = keras.Sequential([keras.Input((d,)), Louder(), layer])
             optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
             optimizer.build(model.trainable_variables)
-        model.set_weights([kernel])
+        model.set_weights([kernel, bias])
         return strategy, model, optimizer
 
     def step(strategy, model, optimizer, sizes):
@@ -491,20 +513,21 @@ def evidence(distributed_step, rng):
 
     half, part = int(rng.integers(2, 5)), int(rng.integers(1, 4))
     more, penalty = part + int(rng.integers(2, 4)), keras.regularizers.L2(0.3)
+    both = {"kernel_regularizer": penalty, "bias_regularizer": penalty}
     plain = start(strategies[0])
     runs = {
         "equal parts": (plain, [half, half]),
         "a second step, parts that differ": (plain, [more, part]),
         "with a penalty": (
-            start(strategies[0], kernel_regularizer=penalty),
+            start(strategies[0], **both),
             [half] * 2,
         ),
-        "one replica": (start(strategies[1], kernel_regularizer=penalty), [more]),
+        "one replica": (start(strategies[1], **both), [more]),
     }
     for name, (parts, sizes) in runs.items():
         given = {"rows of the parts": sizes, "numbers in a row": [d, k]}
         yield f"{name}: the loss", lambda: step(*parts, sizes), given
-        yield f"{name}: weights afterwards", lambda: parts[1].get_weights()[0], given
+        yield f"{name}: weights afterwards", lambda: parts[1].get_weights(), given
 
 
 check("09/distributed_step", evidence)
@@ -591,6 +614,60 @@ def distributed_step(strategy, model, optimizer, x, y, batch_size):
         with tf.GradientTape() as tape:
             row_losses = ops.mean(ops.square(y - model(x, training=True)), axis=-1)
             loss = ops.sum(row_losses) / batch_size
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    return strategy.reduce("SUM", strategy.run(replica_step, args=(x, y)), axis=None)
+
+
+# %% mistake: a penalty belongs to the gradients, not to the loss
+"""The step is right, but the loss that you return lacks the penalties. It is the number
+that was made smaller, so report all of it."""
+
+
+def distributed_step(strategy, model, optimizer, x, y, batch_size):
+    def replica_step(x, y):
+        with tf.GradientTape() as tape:
+            row_losses = ops.mean(ops.square(y - model(x, training=True)), axis=-1)
+            loss = ops.sum(row_losses) / batch_size
+            total = loss + sum(model.losses) / strategy.num_replicas_in_sync
+        gradients = tape.gradient(total, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    return strategy.reduce("SUM", strategy.run(replica_step, args=(x, y)), axis=None)
+
+
+# %% mistake: a layer has one penalty
+"""You take the first of `model.losses` only. It is a list with an entry for every
+regularizer: add up all of them."""
+
+
+def distributed_step(strategy, model, optimizer, x, y, batch_size):
+    def replica_step(x, y):
+        with tf.GradientTape() as tape:
+            row_losses = ops.mean(ops.square(y - model(x, training=True)), axis=-1)
+            loss = ops.sum(row_losses) / batch_size
+            loss += sum(model.losses[:1]) / strategy.num_replicas_in_sync
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    return strategy.reduce("SUM", strategy.run(replica_step, args=(x, y)), axis=None)
+
+
+# %% mistake: a tape puts the model in training mode
+"""You call the model without `training=True`, so it answers as in prediction: dropout
+is off, and batch normalisation learns nothing."""
+
+
+def distributed_step(strategy, model, optimizer, x, y, batch_size):
+    def replica_step(x, y):
+        with tf.GradientTape() as tape:
+            row_losses = ops.mean(ops.square(y - model(x, training=False)), axis=-1)
+            loss = ops.sum(row_losses) / batch_size
+            loss += sum(model.losses) / strategy.num_replicas_in_sync
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return loss
@@ -769,6 +846,27 @@ def evidence(mixed_model, rng):
     label_one = "the hidden number, rounded to float16, minus a bias in float32"
     yield label_one, lambda: [gap(row, 1) for row in range(3)], about
     yield "the same where relu gives 0", lambda: gap(0, -1), about
+
+    def fine(kernel, input):
+        """The gap of two logits for one weight, with the head's bias as before."""
+        weights[0][feature, unit], weights[2][unit, label] = kernel, 1.0
+        weights[3][0] = shift
+        model.set_weights(weights)
+        row = np.zeros((1, d))
+        row[0, feature] = input
+        p = np.asarray(answer(row), "float64")[0]
+        return np.log(p[label] / p[0])
+
+    low = -float(rng.uniform(0.5, 2))
+    about = {**given, "kernel": 1.0, "x": low, "bias of the head": shift}
+    yield "a hidden number somewhat below 0", lambda: fine(1.0, low), about
+    about = {**given, "kernel": 3.0007, "x": 2048, "bias of the head": shift}
+    label_two = "a kernel that float16 cannot hold, minus a bias"
+
+    def coarse():
+        return fine(3.0007, 2048.0) - float(np.float16(2048 * np.float16(3.0007)))
+
+    yield label_two, coarse, about
     yield "the global policy afterwards", lambda: keras.config.dtype_policy().name
     yield "whether it is compiled", lambda: bool(model.compiled), given
 
@@ -1232,9 +1330,9 @@ plots.call_seconds(seconds, "Half the bits, and not half the time")
 
 # %% [markdown]
 # Your bars will differ from these, and from run to run: a little shorter, a little
-# longer. What you will not see is half the time. On a CPU mixed precision is for trying
-# out whether your code survives it. Before you decide, measure on the machine that will
-# train.
+# longer. What you will hardly see is half the time. On a CPU mixed precision is for
+# trying out whether your code survives it. Before you decide, measure on the machine
+# that will train.
 
 # %% [markdown]
 # ## Compile the step: XLA
@@ -1408,7 +1506,7 @@ for name, action in tries.items():
 # `|y_true|` is smaller than 1; a row's loss is the mean over its `d` numbers. For
 # `[[4, 0]]` predicted as `[[3.0, 0.5]]`: `(1/4 + 0.5/1) / 2`, that is `[0.375]`.
 # `y_true` may hold ints, `y_pred` floats; both may be NumPy arrays, tensors or
-# placeholders, and it works in a `tf.function`. 10 minutes.
+# placeholders (with any number of rows), and it works in a `tf.function`. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1456,11 +1554,13 @@ def evidence(relative_error, rng):
         return tape.gradient(total, p_tensor)
 
     def placeholder():
-        symbols = [keras.KerasTensor((n, d), dtype="float32") for _ in range(2)]
+        symbols = [keras.KerasTensor((None, d), dtype="float32") for _ in range(2)]
         found = relative_error(*symbols)
         return {"shape": [str(size) for size in found.shape], "dtype": found.dtype}
 
-    graph = tf.function(lambda *both: relative_error(*both), autograph=False)
+    any_rows = tf.TensorSpec((None, d))
+    settings = {"autograph": False, "input_signature": [any_rows, any_rows]}
+    graph = tf.function(lambda *both: relative_error(*both), **settings)
     yield "tensors", lambda: relative_error(y_tensor, p_tensor), given
     yield "NumPy arrays", lambda: relative_error(y, p), given
     small = {"y_true": near, "y_pred": p}
@@ -1468,7 +1568,11 @@ def evidence(relative_error, rng):
     ints = {"y_true": whole, "y_pred": p}
     yield "int targets", lambda: relative_error(whole_tensor, p_tensor), ints
     yield "in a tf.function", lambda: graph(y_tensor, p_tensor), given
-    yield "placeholders, as other backends see them", placeholder, {"shape": [n, d]}
+    yield (
+        "placeholders, as other backends see them",
+        placeholder,
+        {"shape": ["None", d]},
+    )
     yield "the slope at each prediction", slope, given
 
 
