@@ -12,7 +12,6 @@
 # You need lessons 05 and 07.
 
 # %%
-import contextlib
 import functools
 import pathlib
 import tempfile
@@ -1679,9 +1678,9 @@ print("the plain reader:", scores_of(plain))
 # %% [markdown]
 # ### Exercise: the whole project
 #
-# Write `project(x, y, num_validation, seed, epochs)` for data as `data.load_leaning()`
-# gives them, with gaps. Train a reader with at most 60,000 numbers to learn for at most
-# `epochs` epochs (25 in the check) and return a dict:
+# Write `project(x, y, num_validation, seed, epochs)` for data with gaps. Train a reader
+# with at most 60,000 numbers to learn for up to `epochs` epochs (25 in the check);
+# return a dict:
 #
 # - `"model"`, with its best weights: images to `{"digit": logits, "lean": degrees}`;
 # - `"validation"`, a Dataset of batches `(x, y, w)`, the `num_validation` rows held
@@ -1689,7 +1688,7 @@ print("the plain reader:", scores_of(plain))
 # - `"scores"`, the validation macro-F1 of every epoch trained, and `"best_epoch"`,
 #   from 1.
 #
-# The same seed gives the same reader and the same rows held out, another seed others.
+# The same seed gives the same reader and rows held out, another seed others.
 # Rows held out are never trained on, and test digits not touched: on these 360, the
 # reader reaches the three floors. The check trains for real, up to a minute.
 # 35 minutes.
@@ -1789,28 +1788,11 @@ def whole_run(project):
     return found, read["digit"].argmax(1), read["lean"].ravel(), y_test
 
 
-def held_out(found, x):
+def rows_held_out(found, x):
     """Which of the rows `x` are in the validation part: sorted row numbers."""
     images = np.concatenate([np.asarray(batch[0]) for batch in found["validation"]])
     far = (images.reshape(len(images), 1, -1) - x.reshape(1, len(x), -1)) ** 2
     return np.sort(far.sum(2).argmin(1))
-
-
-@contextlib.contextmanager
-def other_test_digits(project):
-    """Let `load_leaning` give the test images in another order, and `x_test`, too."""
-    load = data.load_leaning
-    train, (images, targets) = load()
-    mine = getattr(project, "__globals__", {}).get("x_test")
-    mine = mine if isinstance(mine, np.ndarray) else images
-    before = mine.copy()
-    data.load_leaning = lambda *settings: (train, (images[::-1], targets))
-    mine[:] = before[::-1]
-    try:
-        yield
-    finally:
-        data.load_leaning = load
-        mine[:] = before
 
 
 @once
@@ -1830,12 +1812,10 @@ def short_runs(project):
         run("again")
         run("another seed", seed=4)
         run("one epoch", epochs=1)
-        lean, held = y["lean"].copy(), held_out(runs["one epoch"], x)
+        lean, held = y["lean"].copy(), rows_held_out(runs["one epoch"], x)
         held = held[~np.isnan(lean[held, 0])]
         lean[held] = np.roll(lean[held], 1, axis=0)
         run("other leans held out", epochs=1, lean=lean)
-        with other_test_digits(project):
-            run("other test digits", epochs=1)
     finally:
         tf.config.run_functions_eagerly(False)
     return runs, x
@@ -1912,12 +1892,9 @@ def evidence(project, rng):
         )
 
     def rows_of(*names):
-        return EqualOrNot(*(held_out(short(n), short_runs(project)[1]) for n in names))
-
-    def steps(name):
-        """Steps of the optimizer for each score that was reported."""
-        optimizer = getattr(short(name)["model"], "optimizer", None)
-        return int(getattr(optimizer, "iterations", 0)) / len(short(name)["scores"])
+        return EqualOrNot(
+            *(rows_held_out(short(n), short_runs(project)[1]) for n in names)
+        )
 
     small = {"rows": 260, "num_validation": 120, "epochs": 2}
     once_through = {**small, "epochs": 1}
@@ -1929,10 +1906,6 @@ def evidence(project, rng):
     label = "the reader, and one made with other leans in the rows held out"
     changed = "one epoch", "other leans held out"
     yield label, lambda: pair(*changed), once_through
-    label = "the reader, and one made with other test digits"
-    yield label, lambda: pair("one epoch", "other test digits"), once_through
-    label = "steps for each epoch reported: of two epochs, of one"
-    yield label, lambda: EqualOrNot(steps("first"), steps("one epoch"))
     label = "a short run: epochs"
     yield label, lambda: max(2, len(short("first")["scores"])), small
 
@@ -2231,57 +2204,6 @@ def project(x, y, num_validation, seed, epochs):
     return {"model": model, "validation": validation, **report}
 
 
-# %% mistake: test digits are rows like any others
-"""Other test digits make another reader: you train on them. Then nobody can say any
-more how good it is on digits that it never saw. Leave the test part alone."""
-
-
-def project(x, y, num_validation, seed, epochs):
-    keras.utils.set_random_seed(seed)
-    order = np.random.default_rng(seed).permutation(len(x))
-    known = ~np.isnan(y["lean"])
-
-    def dataset(rows):
-        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
-        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
-        weights = {
-            "digit": np.ones(len(rows)),
-            "lean": known[rows, 0].astype("float32"),
-        }
-        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
-
-    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
-    validation = dataset(order[:num_validation]).batch(64)
-    x_more, y_more = data.load_leaning()[1]
-    digit = np.eye(10, dtype="float32")[y_more["digit"]]
-    ones = {"digit": np.ones(len(x_more)), "lean": np.ones(len(x_more), "float32")}
-    more = x_more, {"digit": digit, "lean": y_more["lean"]}, ones
-    train = train.concatenate(tf.data.Dataset.from_tensor_slices(more).batch(64))
-    image = keras.Input(x.shape[1:])
-    body = keras.layers.Flatten()(image)
-    body = keras.layers.Dense(128, activation="relu")(body)
-    body = keras.layers.Dropout(0.2)(body)
-    body = keras.layers.Dense(64, activation="relu")(body)
-    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
-    model = keras.Model(image, heads)
-    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(
-        keras.optimizers.Adam(0.003),
-        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
-        loss_weights={"digit": 1.0, "lean": 0.1},
-        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
-    )
-    watch = {"monitor": "val_digit_f1", "mode": "max"}
-    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
-    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
-    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
-    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
-    scores = history["val_digit_f1"]
-    best_epoch = int(np.argmax(scores)) + 1
-    report = {"scores": scores, "best_epoch": best_epoch}
-    return {"model": model, "validation": validation, **report}
-
-
 # %% mistake: a seed is for the weights, the split may stay
 """Your rows held out are the same for every seed. Then all runs are measured by the
 same few rows, and you never see how much the score owes to them. Draw them with
@@ -2322,53 +2244,6 @@ def project(x, y, num_validation, seed, epochs):
     stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
     halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
     watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
-    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
-    scores = history["val_digit_f1"]
-    best_epoch = int(np.argmax(scores)) + 1
-    report = {"scores": scores, "best_epoch": best_epoch}
-    return {"model": model, "validation": validation, **report}
-
-
-# %% mistake: a few epochs before the count do no harm
-"""Your reader took more steps than the epochs that you report: it was trained before
-they were counted. Whoever repeats your run with your numbers gets another reader."""
-
-
-def project(x, y, num_validation, seed, epochs):
-    keras.utils.set_random_seed(seed)
-    order = np.random.default_rng(seed).permutation(len(x))
-    known = ~np.isnan(y["lean"])
-
-    def dataset(rows):
-        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
-        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
-        weights = {
-            "digit": np.ones(len(rows)),
-            "lean": known[rows, 0].astype("float32"),
-        }
-        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
-
-    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
-    validation = dataset(order[:num_validation]).batch(64)
-    image = keras.Input(x.shape[1:])
-    body = keras.layers.Flatten()(image)
-    body = keras.layers.Dense(128, activation="relu")(body)
-    body = keras.layers.Dropout(0.2)(body)
-    body = keras.layers.Dense(64, activation="relu")(body)
-    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
-    model = keras.Model(image, heads)
-    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile(
-        keras.optimizers.Adam(0.003),
-        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
-        loss_weights={"digit": 1.0, "lean": 0.1},
-        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
-    )
-    watch = {"monitor": "val_digit_f1", "mode": "max"}
-    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
-    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
-    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
-    model.fit(train, epochs=3, shuffle=False, verbose=0)
     history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
     scores = history["val_digit_f1"]
     best_epoch = int(np.argmax(scores)) + 1
