@@ -1689,7 +1689,7 @@ print("the plain reader:", scores_of(plain))
 #   from 1.
 #
 # The same seed gives the same reader and rows held out, another seed others.
-# Rows held out are never trained on, and test digits not touched: on these 360, the
+# Rows held out are never trained on, test digits not touched: on those the
 # reader reaches the three floors. The check trains for real, up to a minute.
 # 35 minutes.
 #
