@@ -23,7 +23,7 @@ lab: .venv/done
 test: test-units test-notebooks
 
 test-units: .venv/done
-	$(PYTEST) --dist loadgroup tests
+	$(PYTEST) tests
 
 test-notebooks: .venv/done
 	$(PYTEST) --dist loadscope --nbval --nbval-sanitize-with tests/nbval.cfg solutions

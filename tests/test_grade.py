@@ -20,7 +20,6 @@ from helpers.lessons.script import LessonError
 LESSONS = build.find(["00", "05"])
 WHOLE = LESSONS[0]  # handed in by the whole class
 FEW = ("right", "mistake_1")  # who hand in the other one, too
-pytestmark = pytest.mark.xdist_group("class")  # in one process: it is graded once
 every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda found: found.name)
 
 FIRST, SECOND = (exercise.name for exercise in WHOLE.exercises[:2])

@@ -17,8 +17,6 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers.grading import execute, provisioner, sandbox, warm
 
-pytestmark = pytest.mark.xdist_group("warm")
-
 
 @pytest.fixture(scope="module")
 def warm_path():
