@@ -22,7 +22,7 @@ from helpers.lessons.script import LessonError
 
 LESSONS = build.find()
 EXERCISES = [(lesson, exercise) for lesson in LESSONS for exercise in lesson.exercises]
-SEEDS = range(101, 111)
+SEEDS = range(101, 106)
 bases = {}
 
 
@@ -37,7 +37,7 @@ def name_of(value):
 
 
 @pytest.mark.parametrize(("lesson", "exercise"), EXERCISES, ids=name_of)
-def test_the_proof_holds_on_10_seeds(lesson, exercise):
+def test_the_proof_holds_on_5_seeds(lesson, exercise):
     assert keys.prove(lesson, exercise, base(lesson), SEEDS) == []
 
 
