@@ -19,8 +19,9 @@ def run_as_nobody(command, folder=None, **settings):
     """
     home = tempfile.mkdtemp(prefix="home-", dir="/tmp")
     os.chown(home, NOBODY, NOBODY)
-    env = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-    env |= {"HOME": home, "TMPDIR": home, "PYTHONPATH": os.environ["PYTHONPATH"]}
+    kept = ("PATH", "LANG", "PYTHONPATH")
+    env = {name: os.environ[name] for name in kept if name in os.environ}
+    env |= {"HOME": home, "TMPDIR": home}
     drop = [shutil.which("setpriv"), f"--reuid={NOBODY}", f"--regid={NOBODY}"]
     drop += ["--clear-groups", "--", *command]
     steps = [*_passable(home), f"exec {shlex.join(drop)}"]

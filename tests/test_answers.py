@@ -19,7 +19,8 @@ from helpers.lessons.paths import ROOT
 LINES = (ROOT / "tests" / "answers.jsonl").read_text(encoding="utf-8").splitlines()
 ANSWERS = [json.loads(line) for line in LINES]
 LESSONS = build.find()
-TRIED = {"00", "01", "02", "03", "04", "05", "06"}  # others have written answers to these
+# Others have written answers to these.
+TRIED = {"00", "01", "02", "03", "04", "05", "06"}
 IN_OTHER_STYLE = {lesson.number for lesson in LESSONS if style_path(lesson).exists()}
 
 

@@ -29,10 +29,15 @@ pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="grading needs Linux"
 )
 
+# Python itself may lie in the course's folder, as `make` puts it.
+PYTHON = Path(sys.prefix)
+COURSE = Path(attacks.ROOT)
+PYTHON_IN_COURSE = PYTHON.parts[len(COURSE.parts) :][: COURSE in PYTHON.parents]
+
 # What an attempt may get where it is not refused.
 HARMLESS = {
     "keys": [],
-    "course": ["helpers"],
+    "course": sorted(["helpers", *PYTHON_IN_COURSE]),
     "hidden in Python's folder": "",
     "machine's users": 1,
     "any such file": [],

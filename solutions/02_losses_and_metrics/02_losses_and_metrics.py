@@ -2279,7 +2279,7 @@ def evidence(MacroF1, rng):
     best = np.where(right, y, (y + rng.integers(1, k, n)) % k)
     p = rng.uniform(0, 0.5, (n, k)) + 0.55 * np.eye(k)[best]
     p = (p + 3 * rng.normal(size=(n, 1))).astype("float32")  # scores of any size
-    weights = rng.uniform(0.02, 0.2, n).astype("float32")
+    weights = rng.uniform(0.002, 0.02, n).astype("float32")
 
     def value(size, labels=y, scores=p, w=None, classes=k, metric=None, n=n):
         metric = metric or MacroF1(classes)
