@@ -13,8 +13,8 @@ from sample_class import fill, released, right, sources, students, write_class
 from helpers.grading import classroom, report, workers
 from helpers.grading.classroom import Options, Submission, grade
 from helpers.grading.execute import Settings
-from helpers.grading.run import KeyMaker
 from helpers.lessons import build
+from helpers.lessons.notebooks import solution_notebook
 from helpers.lessons.script import LessonError
 
 LESSONS = build.find(["00", "05"])
@@ -37,6 +37,14 @@ HONEST_TROUBLE = {
 }
 
 
+def a_picture():
+    """Id and source of an example that draws, with a change: so it has to run."""
+    for cell in solution_notebook(WHOLE).cells:
+        if "nbgrader" not in cell.metadata and "plots." in cell.source:
+            if cell.cell_type == "code":
+                return {cell.id: f"{cell.source}\n# I tried this, too."}
+
+
 def submit(folder, student, notebook, name=WHOLE.name):
     path = folder / "submitted" / student / WHOLE.name / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +59,7 @@ def graded(tmp_path_factory):
     known = {name: every["reference"] for name, every in sources(WHOLE).items()}
     for student, change in HONEST_TROUBLE.items():
         submit(folder, student, fill(WHOLE, {**known, **change}))
+    submit(folder, "tries_things", fill(WHOLE, {**known, **a_picture()}))
     submit(folder, "renamed", right(WHOLE), "hw (1)")
     return folder, grade(folder)
 
@@ -170,10 +179,16 @@ def feedback(folder, student, lesson=WHOLE):
 
 
 @every_lesson
-def test_feedback_shows_verdicts_and_pictures_with_descriptions(graded, lesson):
+def test_feedback_shows_verdicts(graded, lesson):
     page = feedback(graded[0], "mistake_1", lesson)
     name = lesson.exercises[0].mistakes[0].name
     assert "You assumed:" in page and name.split("`")[0] in page
+
+
+def test_an_example_runs_where_the_learner_changed_it(graded):
+    """Its picture is in the feedback, with a description; others were left out."""
+    assert full(checked(graded[1], "tries_things").values())
+    page = feedback(graded[0], "tries_things")
     assert re.search(r'<img alt="[^"]{20,}" src="data:image/png', page)
     assert not re.search(r"<img(?![^>]*alt=)", page)
 
@@ -188,7 +203,7 @@ def test_feedback_tells_repairs_and_runs_nothing_of_the_learners(graded):
 def test_the_gradebook_has_every_student(graded):
     with Gradebook(f"sqlite:///{graded[0] / 'gradebook.db'}") as book:
         names = {student.id for student in book.students}
-    assert names == {*students(WHOLE), *HONEST_TROUBLE, "renamed"}
+    assert names == {*students(WHOLE), *HONEST_TROUBLE, "tries_things", "renamed"}
 
 
 def test_the_table_names_student_exercise_points_and_diagnosis(graded, capsys):
@@ -246,13 +261,11 @@ def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
 
 
 def test_a_change_of_points_is_judged_without_executing(graded, monkeypatch):
-    keys = KeyMaker.get
-
-    def cheaper(self, seeds):
-        found = keys(self, seeds)
-        return {**found, FIRST: {**found[FIRST], "points": 1.0}}
-
-    monkeypatch.setattr(KeyMaker, "get", cheaper)
+    key = build.built_key(WHOLE)
+    for exercise in key["exercises"]:
+        if exercise["id"].endswith(f"/{FIRST}"):
+            exercise["points"] = 1.0
+    monkeypatch.setattr(build, "built_key", lambda lesson: key)
     again = grade(graded[0], Options(lessons=("00",), execute=False))
     assert again.executed == 0
     assert ("right", WHOLE.name, FIRST, 2.0, 1.0) in again.changes

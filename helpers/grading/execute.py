@@ -63,8 +63,8 @@ class Settings:
     warm_path: object = None
 
 
-def run_notebook(notebook, settings=None):
-    """Run all code cells of a notebook; what the learner's code does stops nothing.
+def run_notebook(notebook, settings=None, left_out=frozenset()):
+    """Run the code cells of a notebook; what the learner's code does stops nothing.
 
     Where a kernel dies, everything before is kept. A fresh kernel repeats the cells
     before that one, without the checks, and goes on with the next: so a later
@@ -74,6 +74,7 @@ def run_notebook(notebook, settings=None):
         notebook: an nbformat 4 dict whose check cells are the released ones. They are
             known by nbgrader's metadata, which must be the released, too.
         settings: `Settings`.
+        left_out: ids of cells that are not run, as `needed.left_out` gives them.
 
     Returns:
         A dict that JSON can hold: `state` ("ran", "crashed", "out of time", "out of
@@ -84,7 +85,7 @@ def run_notebook(notebook, settings=None):
         sandbox.NotIsolated: where this machine cannot shut the kernel in.
     """
     settings = settings or Settings()
-    run = Run(notebook, settings, sandbox.allowed(settings.limits))
+    run = Run(notebook, settings, sandbox.allowed(settings.limits), left_out)
     run.all_cells()
     return run.result()
 
@@ -92,7 +93,7 @@ def run_notebook(notebook, settings=None):
 class Run:
     """One notebook on its way through one or more kernels."""
 
-    def __init__(self, notebook, settings, limits):
+    def __init__(self, notebook, settings, limits, left_out):
         self.settings, self.limits = settings, limits
         self.begin = time.monotonic()
         self.state, self.reason, self.flags = "ran", "", []
@@ -103,6 +104,7 @@ class Run:
             _Cell(number, cell, settings)
             for number, cell in enumerate(notebook["cells"], start=1)
             if cell["cell_type"] == "code" and _source(cell).strip()
+            if cell.get("id") not in left_out
         ]
 
     def left(self):

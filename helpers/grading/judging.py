@@ -1,7 +1,9 @@
 """The judge: verdicts on what submissions yielded. No learner's code runs in here.
 
-A run's seeds are secret. The key for them is made by running `solutions/`, in a process
-of its own (`python -m helpers.grading.judging`), never in one that holds a submission.
+Every run has a secret seed, and marks are earned on it alone: what the reference yields
+for it is found by running `solutions/`, in a process of its own (`python -m
+helpers.grading.judging`), never in one that holds a submission. Evidence for a public
+seed is taken, too: full marks need both, and known mistakes are recognised by it.
 What a submission yielded is data from a stranger: it is checked before it is judged.
 """
 
@@ -11,38 +13,50 @@ import sys
 from dataclasses import replace
 
 from helpers.checks.evidence import MOST_NUMBERS, MOST_PROMISES
-from helpers.checks.judge import judge_seed_by_seed
+from helpers.checks.judge import judge
+from helpers.lessons.script import LessonError
 
-NUM_SEEDS = 2  # as many as the learner's own check judges
+PUBLIC = 1  # the seed that the learner's own check judges first
 MOST_TEXT, MOST_DEPTH = 20_000, 12
 WORDS = {"seconds": "out of time", "memory": "out of memory"}
+FITTED = {
+    "belief": "the numbers that the check draws are all that matter",
+    "explanation": "Your answer is right for the numbers of the notebook's own check, "
+    "and wrong for new ones. Compute what is asked for from the arguments alone.",
+}
 
 
 def new_seeds():
-    """Seeds that nobody can know before the run."""
-    return [secrets.randbelow(2**31 - 10) + 10 for _ in range(NUM_SEEDS)]
+    """Seeds of a run: one that nobody can know before, and the public one."""
+    return [secrets.randbelow(2**31 - 10) + 10, PUBLIC]
 
 
-def make_key(lesson, seeds):
-    """The key of a lesson (see `helpers.lessons.keys`) for these seeds.
+def reference_records(lesson, seeds):
+    """What a lesson's references yield: exercise -> seed (str) -> records.
 
-    Runs the reference and every known mistake, so it wants a process of its own.
+    Runs the references, so it wants a process of its own.
+
+    Raises:
+        LessonError: where one of them stops.
     """
-    from helpers.lessons import keys
-    from helpers.lessons.answers import base_namespace
+    from helpers.lessons.answers import Trial, base_namespace
 
-    base = base_namespace(lesson)
-    return {
-        exercise.name: keys.exercise_key(lesson, exercise, base, seeds, False)
-        for exercise in lesson.exercises
-    }
+    base, found = base_namespace(lesson), {}
+    for exercise in lesson.exercises:
+        trial = Trial(lesson, exercise, "reference", exercise.answer.source, base)
+        found[exercise.name] = {str(seed): trial.evidence(seed) for seed in seeds}
+        for seed, records in found[exercise.name].items():
+            if not records or "label" not in records[-1]:
+                raise LessonError(f"The reference of {exercise.name} stops on {seed}.")
+    return found
 
 
-def verdict_on(key, records_by_seed):
+def verdict_on(key, reference, records_by_seed):
     """The verdict on one exercise.
 
     Args:
-        key: dict of the exercise, for the run's seeds.
+        key: dict of the exercise, with public seeds and known mistakes.
+        reference: dict from the secret seed (str) to the reference's records.
         records_by_seed: what the submission's process sent: dict from seed (str) to
             records, or anything else.
 
@@ -51,17 +65,18 @@ def verdict_on(key, records_by_seed):
     """
     if not isinstance(records_by_seed, dict):
         return None
-    found = {
-        seed: records
-        for seed in key["seeds"]
-        if (records := clean_records(records_by_seed.get(seed))) is not None
-    }
-    if not found or next(iter(key["seeds"])) not in found:
+    secret = {seed: clean_records(records_by_seed.get(seed)) for seed in reference}
+    public = {str(PUBLIC): clean_records(records_by_seed.get(str(PUBLIC)))}
+    if None in secret.values():
         return None
-    key = {**key, "seeds": {seed: key["seeds"][seed] for seed in found}}
-    verdict = judge_seed_by_seed(key, lambda seed: found[str(seed)])
-    if verdict.solved and len(found) < NUM_SEEDS:
-        return None  # full marks need all seeds
+    verdict = judge({**key, "seeds": reference, "mistakes": []}, secret)
+    shown = None if None in public.values() else judge(key, public)
+    if verdict.solved:
+        return shown  # full marks need both
+    if shown and verdict.attempted:
+        verdict.diagnosis, verdict.more_wrong = shown.diagnosis, shown.more_wrong
+        if shown.solved:
+            verdict.diagnosis = [FITTED]
     return verdict
 
 
@@ -92,10 +107,7 @@ def state_of(verdict, result):
 
 def empty_verdict(key, state, reason):
     """A verdict of no points for an exercise that left no evidence."""
-    from helpers.checks.judge import judge
-
-    seed = next(iter(key["seeds"]))
-    verdict = judge(key, {seed: []})
+    verdict = judge(key, {str(PUBLIC): []})
     if state == "not attempted":
         return replace(verdict, attempted=False, diagnosis=[])
     error = {"type": state, "message": reason, "where": "", "line": ""}
@@ -191,14 +203,14 @@ def _is_compared(value, depth):
 
 
 def main(name, path, *seeds):
-    """Write the key of lesson `name` for `seeds` to `path`, as JSON."""
+    """Write the `reference_records` of lesson `name` for `seeds` to `path`, as JSON."""
     from pathlib import Path
 
     from helpers.grading.store import write_json
     from helpers.lessons import build
 
     (lesson,) = build.find([name])
-    write_json(Path(path), make_key(lesson, [int(seed) for seed in seeds]))
+    write_json(Path(path), reference_records(lesson, [int(seed) for seed in seeds]))
 
 
 if __name__ == "__main__":

@@ -40,11 +40,13 @@ def _print(text):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def judged(keys, result, prints):
+def judged(keys, references, result, prints):
     """What the judge says of one submission.
 
     Args:
-        keys: dict from an exercise's name to its key for the run's seeds.
+        keys: dict from an exercise's name to its key.
+        references: dict from an exercise's name to what its reference yields for the
+            run's secret seed, see `judging.reference_records`.
         result: dict as `execute.run_notebook` gives it, with `prints` of its checks.
         prints: of today's checks; kept evidence of others is not judged.
 
@@ -54,7 +56,7 @@ def judged(keys, result, prints):
     """
     exercises, outputs = {}, {}
     for name, key in keys.items():
-        verdict, state, reason = _one(key, name, result, prints)
+        verdict, state, reason = _one(key, references[name], name, result, prints)
         told = as_json(verdict)
         exercises[name] = {
             **{part: told[part] for part in ("earned", "points", "promises")},
@@ -67,11 +69,12 @@ def judged(keys, result, prints):
     return {"exercises": exercises, "outputs": outputs}
 
 
-def _one(key, name, result, prints):
+def _one(key, reference, name, result, prints):
     if result["prints"].get(name) != prints[name]:
         reason = "The check has changed since; grade this submission again."
         return judging.empty_verdict(key, "our fault", reason), "our fault", reason
-    verdict = judging.verdict_on(key, result["evidence"].get(key["id"]))
+    sent = result["evidence"].get(key["id"])
+    verdict = judging.verdict_on(key, reference, sent)
     state, reason = judging.state_of(verdict, _cut_short(name, result))
     if verdict is None:
         return judging.empty_verdict(key, state, reason), state, reason
@@ -88,12 +91,12 @@ def _cut_short(name, result):
     return result
 
 
-def mark(course, lesson, student, keys, prints):
+def mark(course, lesson, student, keys, references, prints):
     """Judge one stored result and keep the verdicts.
 
     Args:
         course: the class folder.
-        keys: dict from an exercise's name to its key for the result's seeds.
+        keys, references: as for `judged`.
         prints: as `evidence_prints` gives them.
 
     Returns:
@@ -103,7 +106,7 @@ def mark(course, lesson, student, keys, prints):
     result = read_json(folder_of(course, lesson.name, "results", f"{student}.json"))
     place = folder_of(course, lesson.name, "verdicts", f"{student}.json")
     old = read_json(place) or {}
-    new = judged(keys, result, prints)
+    new = judged(keys, references, result, prints)
     new["inputs"] = _print(json.dumps([new, result]))
     if old.get("inputs") == new["inputs"] and old.get("saved"):
         return old, False

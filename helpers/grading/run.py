@@ -38,13 +38,15 @@ class LessonRun:
         self.course, self.lesson = course, lesson
         self.options, self.report = options, report
         self.digest = build.digest(lesson)
-        if (build.built_key(lesson) or {}).get("digest") != self.digest:
+        built = build.built_key(lesson) or {}
+        if built.get("digest") != self.digest:
             raise LessonError(
                 f"The notebooks of {lesson.name} do not fit its script, so they cannot "
                 f"be graded by it. Mend it with `course build {lesson.name}`."
             )
         self.prints = marking.evidence_prints(lesson)
-        self.keys = KeyMaker(course, lesson, self.digest)
+        self.keys = {key["id"].split("/")[1]: key for key in built["exercises"]}
+        self.references = References(course, lesson, self.digest)
         self.api = NbGraderAPI(config=class_config(course))
 
     def path(self, *parts):
@@ -60,7 +62,7 @@ class LessonRun:
         seeds = self._open(todo)
         needed = {tuple(self.result(one)["seeds"]) for one in kept} | {seeds}
         for one in needed - {()}:
-            self.keys.start(one)
+            self.references.start(one)
         with tqdm(total=len(todo) + len(kept), desc=self.lesson.name) as bar:
             for one in self._in_order(todo, kept, seeds):
                 self._finish(one)
@@ -112,10 +114,11 @@ class LessonRun:
 
     def _finish(self, one):
         result = self.result(one)
-        keys = self.keys.get(tuple(result["seeds"]))
-        verdicts, changed = marking.mark(
-            self.course, self.lesson, one.student, keys, self.prints
+        references = self.references.get(tuple(result["seeds"]))
+        found = marking.mark(
+            self.course, self.lesson, one.student, self.keys, references, self.prints
         )
+        verdicts, changed = found
         if changed:
             self._register()
             self._nbgrader(self.api.autograde, one)
@@ -176,27 +179,27 @@ def _last(outcome):
     return (errors or lines or ["no reason given"])[-1][:300]
 
 
-class KeyMaker:
-    """Makes keys for secret seeds, each in a process of its own, and keeps them."""
+class References:
+    """What the references yield for secret seeds, found in processes of their own."""
 
     def __init__(self, course, lesson, digest):
         self.course, self.lesson, self.digest = course, lesson, digest
-        self.makers, self.keys = {}, {}
+        self.makers, self.known = {}, {}
 
     def _path(self, seeds):
         name = store.sha256(f"{self.digest} {seeds}")[:16]
         return store.folder_of(self.course, self.lesson.name, "keys", f"{name}.json")
 
     def start(self, seeds):
-        """Begin to make the key for `seeds`, unless it is there."""
+        """Begin to run the references for `seeds`, unless it was done."""
         path = self._path(seeds)
         if path.exists():
             return
         command = [sys.executable, "-m", "helpers.grading.judging", self.lesson.name]
-        command += [str(path), *map(str, seeds)]
+        secret = [str(seed) for seed in seeds if seed != judging.PUBLIC]
         quiet = {"COURSE_PROGRESS": "off", "TF_CPP_MIN_LOG_LEVEL": "3"}
         self.makers[seeds] = subprocess.Popen(
-            command,
+            [*command, str(path), *secret],
             cwd=ROOT,
             env={**os.environ, **quiet, "TF_ENABLE_ONEDNN_OPTS": "0"},
             stdout=subprocess.DEVNULL,
@@ -205,24 +208,24 @@ class KeyMaker:
         )
 
     def get(self, seeds):
-        """Keys by exercise for `seeds`; waits for them.
+        """Records by exercise for `seeds`; waits for them.
 
         Raises:
             LessonError: where the lesson's own answers do not run.
         """
-        if seeds not in self.keys:
+        if seeds not in self.known:
             self.start(seeds)
             said = ""
             if seeds in self.makers:
                 said = self.makers.pop(seeds).communicate()[1]
-            self.keys[seeds] = store.read_json(self._path(seeds))
-            if self.keys[seeds] is None:
-                del self.keys[seeds]
+            found = store.read_json(self._path(seeds))
+            if found is None:
                 raise LessonError(
-                    f"The key of {self.lesson.name} could not be made: "
+                    f"The references of {self.lesson.name} could not be run: "
                     f"{_last({'log': said})} Try `course prove {self.lesson.number}`."
                 )
-        return self.keys[seeds]
+            self.known[seeds] = found
+        return self.known[seeds]
 
 
 def class_config(course):

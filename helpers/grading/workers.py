@@ -7,7 +7,7 @@ import shutil
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from helpers.grading import doctor, gradebook, store
+from helpers.grading import doctor, gradebook, needed, store
 from helpers.grading.execute import run_notebook
 from helpers.grading.sandbox import NotIsolated
 from helpers.lessons import notebooks
@@ -61,7 +61,7 @@ def execute(course, one, prints, settings):
     stamp = one.path.with_name("timestamp.txt")
     if stamp.exists():  # nbgrader reads from it when a submission was handed in
         shutil.copy(stamp, place / stamp.name)
-    result = _outcome(repaired, settings)
+    result = _outcome(repaired, released, settings)
     _keep(course, one, prints, settings, result, repaired)
 
 
@@ -79,16 +79,25 @@ def _keep(course, one, prints, settings, result, repaired):
     store.write_json(path, result)
 
 
-def _outcome(repaired, settings):
+def _outcome(repaired, released, settings):
     if repaired.problem:
         return {**NOTHING, "state": "damaged", "reason": repaired.problem}
     try:
-        return run_notebook(repaired.notebook, settings)
+        return _run(repaired.notebook, released, settings)
     except (NotIsolated, OSError):  # no sandbox, no room on the disk: nothing can go on
         raise
     except Exception as error:  # whatever it is, the class goes on
         reason = f"The grader stopped with {type(error).__name__}: {error}"
         return {**NOTHING, "state": "our fault", "reason": reason[:500]}
+
+
+def _run(notebook, released, settings):
+    """Run what the answers need; all of it, should a name be missing all the same."""
+    left_out = needed.left_out(notebook, released)
+    result = run_notebook(notebook, settings, left_out)
+    if needed.misses(result, notebook, left_out):
+        result = run_notebook(notebook, settings)
+    return result
 
 
 def _renamed(one):
