@@ -22,6 +22,7 @@ from nbgrader.preprocessors import (
 from traitlets import Unicode
 
 from helpers.checks.show import MIME, as_html, as_json, as_text
+from helpers.grading import store
 from helpers.grading.store import folder_of, read_json
 
 TAGS = (
@@ -34,7 +35,6 @@ SAFE, CLEANED = (
     {"text/plain", "image/png", "image/jpeg"},
     {"text/html", "text/markdown"},
 )
-REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
 
 
 def _attribute(tag, name, value):
@@ -131,5 +131,5 @@ def configured(config, course):
         CheckCellMetadata,
     ]
     config.StoredOutputs.course = str(course)
-    config.CourseDirectory.submitted_directory = REPAIRED
+    config.CourseDirectory.submitted_directory = store.REPAIRED
     return config

@@ -16,6 +16,7 @@ import os
 import tempfile
 from pathlib import Path
 
+REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
 MOST_BYTES = 64 * 2**20  # of one stored result; outputs are capped long before
 
 

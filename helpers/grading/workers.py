@@ -7,7 +7,7 @@ import shutil
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from helpers.grading import doctor, gradebook, needed, store
+from helpers.grading import doctor, needed, store
 from helpers.grading.execute import run_notebook
 from helpers.grading.sandbox import NotIsolated
 from helpers.lessons import notebooks
@@ -55,7 +55,7 @@ def execute(course, one, prints, settings):
     """Doctor and execute one submission, and keep what came of it."""
     released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
     repaired = doctor.repair(one.path.read_bytes(), released)
-    place = Path(course, gradebook.REPAIRED, one.student, one.lesson)
+    place = Path(course, store.REPAIRED, one.student, one.lesson)
     text = doctor.as_text(repaired.notebook)
     store.write_text(place / f"{one.lesson}.ipynb", text)
     stamp = one.path.with_name("timestamp.txt")
