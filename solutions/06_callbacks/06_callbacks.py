@@ -256,7 +256,7 @@ def evidence(BatchLosses, rng):
     }
     for label, (sizes, epochs) in cases.items():
         given = {"batch_sizes": sizes, "epochs": epochs}
-        yield label, lambda: train(BatchLosses(sizes), sizes, epochs), given
+        yield label, lambda: train(BatchLosses([*sizes]), sizes, epochs), given
     callback, sizes = BatchLosses([size, rest]), [size, rest]
     given = {"batch_sizes": sizes, "epochs": [1, 2]}
     train(callback, sizes, 1)

@@ -12,6 +12,7 @@
 # You need lessons 05 and 07.
 
 # %%
+import contextlib
 import functools
 import pathlib
 import tempfile
@@ -1795,6 +1796,41 @@ def rows_held_out(found, x):
     return np.sort(far.sum(2).argmin(1))
 
 
+@contextlib.contextmanager
+def other_test_targets(project):
+    """Change what the test digits are, wherever a project could find them."""
+    load, (train, (images, targets)) = data.load_leaning, data.load_leaning()
+    others = {name: np.roll(values, 7, axis=0) for name, values in targets.items()}
+    shared = getattr(project, "__globals__", {})
+    mine = shared.get("y_test")
+    data.load_leaning = lambda *settings: (train, (images, others))
+    if isinstance(mine, dict):
+        rolled = {name: np.roll(values, 7, axis=0) for name, values in mine.items()}
+        shared["y_test"] = rolled
+    try:
+        yield
+    finally:
+        data.load_leaning = load
+        if isinstance(mine, dict):
+            shared["y_test"] = mine
+
+
+@contextlib.contextmanager
+def counted_updates():
+    """How often any optimizer changes weights: the list gets an entry each time."""
+    calls, apply = [], keras.optimizers.Optimizer.apply
+
+    def counting(self, *arguments, **settings):
+        calls.append(1)
+        return apply(self, *arguments, **settings)
+
+    keras.optimizers.Optimizer.apply = counting
+    try:
+        yield calls
+    finally:
+        keras.optimizers.Optimizer.apply = apply
+
+
 @once
 def short_runs(project):
     """Small trainings by name, and the images that they were given."""
@@ -1804,7 +1840,9 @@ def short_runs(project):
 
     def run(name, seed=3, epochs=2, **changed):
         given = {key: values.copy() for key, values in {**y, **changed}.items()}
-        runs[name] = project(x.copy(), given, 120, seed, epochs)
+        with counted_updates() as calls:
+            found = project(x.copy(), given, 120, seed, epochs)
+        runs[name] = {**found, "updates": len(calls)}
 
     tf.config.run_functions_eagerly(True)
     try:
@@ -1816,6 +1854,8 @@ def short_runs(project):
         held = held[~np.isnan(lean[held, 0])]
         lean[held] = np.roll(lean[held], 1, axis=0)
         run("other leans held out", epochs=1, lean=lean)
+        with other_test_targets(project):
+            run("other test digits", epochs=1)
     finally:
         tf.config.run_functions_eagerly(False)
     return runs, x
@@ -1905,7 +1945,16 @@ def evidence(project, rng):
     yield "different seeds: rows held out", lambda: rows_of(*other), small
     label = "the reader, and one made with other leans in the rows held out"
     changed = "one epoch", "other leans held out"
-    yield label, lambda: pair(*changed), once_through
+    yield label, lambda changed=changed: pair(*changed), once_through
+    label = "the reader, and one made with other targets for the test digits"
+    changed = "one epoch", "other test digits"
+    yield label, lambda changed=changed: pair(*changed), once_through
+
+    def updates(name):
+        return short(name)["updates"] / len(short(name)["scores"])
+
+    label = "updates of the weights for each epoch reported: of two, of one"
+    yield label, lambda: EqualOrNot(updates("first"), updates("one epoch"))
     label = "a short run: epochs"
     yield label, lambda: max(2, len(short("first")["scores"])), small
 
@@ -2204,6 +2253,57 @@ def project(x, y, num_validation, seed, epochs):
     return {"model": model, "validation": validation, **report}
 
 
+# %% mistake: test digits are rows like any others
+"""Other test digits make another reader: you train on them. Then nobody can say any
+more how good it is on digits that it never saw. Leave the test part alone."""
+
+
+def project(x, y, num_validation, seed, epochs):
+    keras.utils.set_random_seed(seed)
+    order = np.random.default_rng(seed).permutation(len(x))
+    known = ~np.isnan(y["lean"])
+
+    def dataset(rows):
+        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
+        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
+        weights = {
+            "digit": np.ones(len(rows)),
+            "lean": known[rows, 0].astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
+
+    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
+    validation = dataset(order[:num_validation]).batch(64)
+    x_more, y_more = data.load_leaning()[1]
+    digit = np.eye(10, dtype="float32")[y_more["digit"]]
+    ones = {"digit": np.ones(len(x_more)), "lean": np.ones(len(x_more), "float32")}
+    more = x_more, {"digit": digit, "lean": y_more["lean"]}, ones
+    train = train.concatenate(tf.data.Dataset.from_tensor_slices(more).batch(64))
+    image = keras.Input(x.shape[1:])
+    body = keras.layers.Flatten()(image)
+    body = keras.layers.Dense(128, activation="relu")(body)
+    body = keras.layers.Dropout(0.2)(body)
+    body = keras.layers.Dense(64, activation="relu")(body)
+    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
+    model = keras.Model(image, heads)
+    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.003),
+        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
+        loss_weights={"digit": 1.0, "lean": 0.1},
+        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
+    )
+    watch = {"monitor": "val_digit_f1", "mode": "max"}
+    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
+    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
+    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
+    scores = history["val_digit_f1"]
+    best_epoch = int(np.argmax(scores)) + 1
+    report = {"scores": scores, "best_epoch": best_epoch}
+    return {"model": model, "validation": validation, **report}
+
+
 # %% mistake: a seed is for the weights, the split may stay
 """Your rows held out are the same for every seed. Then all runs are measured by the
 same few rows, and you never see how much the score owes to them. Draw them with
@@ -2244,6 +2344,53 @@ def project(x, y, num_validation, seed, epochs):
     stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
     halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
     watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
+    scores = history["val_digit_f1"]
+    best_epoch = int(np.argmax(scores)) + 1
+    report = {"scores": scores, "best_epoch": best_epoch}
+    return {"model": model, "validation": validation, **report}
+
+
+# %% mistake: a few epochs before the count do no harm
+"""Your reader took more steps than the epochs that you report: it was trained before
+they were counted. Whoever repeats your run with your numbers gets another reader."""
+
+
+def project(x, y, num_validation, seed, epochs):
+    keras.utils.set_random_seed(seed)
+    order = np.random.default_rng(seed).permutation(len(x))
+    known = ~np.isnan(y["lean"])
+
+    def dataset(rows):
+        digit = np.eye(10, dtype="float32")[y["digit"][rows]]
+        targets = {"digit": digit, "lean": np.where(known, y["lean"], 0)[rows]}
+        weights = {
+            "digit": np.ones(len(rows)),
+            "lean": known[rows, 0].astype("float32"),
+        }
+        return tf.data.Dataset.from_tensor_slices((x[rows], targets, weights))
+
+    train = dataset(order[num_validation:]).shuffle(len(x), seed=seed).batch(64)
+    validation = dataset(order[:num_validation]).batch(64)
+    image = keras.Input(x.shape[1:])
+    body = keras.layers.Flatten()(image)
+    body = keras.layers.Dense(128, activation="relu")(body)
+    body = keras.layers.Dropout(0.2)(body)
+    body = keras.layers.Dense(64, activation="relu")(body)
+    heads = {"digit": keras.layers.Dense(10)(body), "lean": keras.layers.Dense(1)(body)}
+    model = keras.Model(image, heads)
+    entropy = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(
+        keras.optimizers.Adam(0.003),
+        {"digit": entropy, "lean": keras.losses.Huber(2.0)},
+        loss_weights={"digit": 1.0, "lean": 0.1},
+        metrics={"digit": [keras.metrics.F1Score("macro", name="f1")]},
+    )
+    watch = {"monitor": "val_digit_f1", "mode": "max"}
+    stop = keras.callbacks.EarlyStopping(**watch, patience=6, restore_best_weights=True)
+    halve = keras.callbacks.ReduceLROnPlateau(**watch, patience=3, factor=0.5)
+    watch = {"validation_data": validation, "callbacks": [stop, halve], "verbose": 0}
+    model.fit(train, epochs=3, shuffle=False, verbose=0)
     history = model.fit(train, epochs=epochs, shuffle=False, **watch).history
     scores = history["val_digit_f1"]
     best_epoch = int(np.argmax(scores)) + 1
