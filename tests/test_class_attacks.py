@@ -12,7 +12,7 @@ import class_attacks
 import other_user
 import own_attacks
 import pytest
-from class_attacks import EVERYTHING, LESSON, SCRIPTS
+from class_attacks import EVERYTHING, LESSON
 from nbgrader.api import Gradebook
 from own_attacks import QUICK
 from sample_class import fill, right, write_notebook
@@ -160,15 +160,6 @@ def pages(folder):
     ]
 
 
-def test_no_page_runs_what_a_learner_wrote(graded):
-    found = pages(graded[0])
-    assert len(found) == len(CASES) + len(HONEST) + len(graded[2])
-    for page in found:
-        shown = re.sub(r"<pre.*?</pre>", "", page, flags=re.DOTALL)
-        assert not SCRIPTS.search(shown)
-    assert any("<b>kept</b>" in page for page in found)
-
-
 class Active(HTMLParser):
     """Collects what a page would run or load for a learner, and its dangerous TeX."""
 
@@ -179,20 +170,28 @@ class Active(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.inside = tag
+        if tag in ("iframe", "object", "embed", "form", "base"):
+            self.found.append(f"<{tag}>")
         for name, value in attrs:
-            text = f"{name}={value}"
-            if re.search(r"mine\(|tracker\.example", text) and name != "alt":
+            text, bad = (
+                f"{name}={value}",
+                r"^on|^http-equiv|javascript:|mine\(|tracker\.",
+            )
+            if re.search(bad, text) and name != "alt":
                 self.found.append(f"<{tag} {text}>")
 
     def handle_data(self, data):
-        if self.inside in ("script", "style") and re.search("mine|tracker", data):
+        if self.inside in ("script", "style") and re.search("mine\\(|tracker", data):
             self.found.append(data)
         if self.inside not in ("pre", "span", "code") and r"\href{java" in data:
             self.found.append(data)
 
 
-def test_no_page_reaches_out_for_a_learner(graded):
-    for page in pages(graded[0]):
+def test_no_page_runs_or_loads_what_a_learner_wrote(graded):
+    found = pages(graded[0])
+    assert len(found) == len(CASES) + len(HONEST) + len(graded[2])
+    assert any("<b>kept</b>" in page for page in found)
+    for page in found:
         assert Active(page).found == []
     shown = (
         graded[0] / "feedback" / "m-v2" / LESSON.name / f"{LESSON.name}.html"
