@@ -8,7 +8,6 @@ ours here. The others are our own.
 import copy
 import functools
 import json
-import re
 from dataclasses import dataclass, field
 
 import nbformat
@@ -590,15 +589,15 @@ def _denial_of_service(folder):
             state="crashed",
             told=died,
         ),
+        # What is left of its answers depends on the moment: so it has none.
         Case(
             "bomb",
             "a fork bomb",
-            good(
-                "import os, time\ntry:\n    while True:\n        if os.fork() == 0:\n"
-                "            time.sleep(99)\n            os._exit(0)\n"
+            wrong(
+                "import os\ntry:\n    while True:\n        if os.fork() == 0:\n"
+                "            os.execvp('sleep', ['sleep', '987.5'])\n"
                 "except OSError:\n    pass"
             ),
-            state="crashed",
         ),
     ]
 
@@ -819,9 +818,6 @@ def _odd_files():
     ]
 
 
-SCRIPTS = re.compile(
-    r"<script>mine|onerror=|onload=|href=.?javascript:|<iframe|<meta http", re.I
-)
 BAD_HTML = (
     "<script>mine()</script><img src=x onerror=mine()><svg onload=mine()></svg>"
     "<iframe src='https://example.org'></iframe><a href='javascript:mine()'>x</a>"

@@ -1,24 +1,47 @@
 """A class full of attackers, graded once, with honest students among them."""
 
+import json
 import os
 import re
+import sys
 from functools import partial
+from html.parser import HTMLParser
 from pathlib import Path
 
 import class_attacks
+import other_user
+import own_attacks
 import pytest
-from class_attacks import EVERYTHING, LESSON, SCRIPTS
-from sample_class import right, write_notebook
+from class_attacks import EVERYTHING, LESSON
+from nbgrader.api import Gradebook
+from own_attacks import QUICK
+from sample_class import fill, right, write_notebook
 
-from helpers.grading import run
-from helpers.grading.classroom import grade
+from helpers.grading import judging, marking, run
+from helpers.grading.classroom import Options, grade
 from helpers.grading.execute import Settings
+from helpers.lessons import build
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="grading needs Linux")
 
 HONEST = ("Ada", "a-first", "zoe-last")  # in the order of names: before, among, after
-QUICK = {"cell_seconds": 6.0, "check_seconds": 8.0, "seconds": 60.0}
-CASES = {case.id: case for case in class_attacks.cases(class_attacks.ROOT)}
+# A secret like any other, fixed because luck has a part: some promises have few values
+# to choose from, and one seed in ten asks for those of the public one.
+SECRET = 20261126
+
+
+def all_cases(folder):
+    return [*class_attacks.cases(folder), *own_attacks.cases(folder)]
+
+
+CASES = {case.id: case for case in all_cases(class_attacks.ROOT)}
+# Names of folders that nothing could be filed under, and how they are told.
+UNUSABLE = {
+    "[a-z]*": "[a-z]*",
+    "line\nbreak": r"line\nbreak",
+    os.fsdecode(b"no\xffutf8"): r"no\udcffutf8",
+    "long" * 60: "long" * 60,
+}
 
 
 def name_of(case):
@@ -31,17 +54,12 @@ def graded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("attacked")
     for student in HONEST:
         write_notebook(folder, student, LESSON, right(LESSON))
-    found = class_attacks.cases(folder)
-    for case in found:
-        place = folder / "submitted" / name_of(case) / LESSON.name
-        place.mkdir(parents=True)
-        (place / case.name).write_bytes(case.content())
-        for name, text in case.beside.items():
-            (place / name).write_text(text)
+    own_attacks.write(folder, all_cases(folder))
     links = odd_kinds(folder)
     before = contents(folder / "submitted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Settings", partial(Settings, **QUICK))
+        patch.setattr(judging, "new_seeds", lambda: [SECRET, judging.PUBLIC])
         report = grade(folder)
     assert contents(folder / "submitted") == before
     return folder, report, links
@@ -54,12 +72,16 @@ def odd_kinds(folder):
         "k-link": lambda path: path.symlink_to(peer),
         "k-pipe": lambda path: os.mkfifo(path),
         "k-folder": lambda path: path.mkdir(),
+        "k-nowhere": lambda path: path.symlink_to("/nowhere"),
+        "k-loop": lambda path: path.symlink_to(path),
+        "k-endless": lambda path: path.symlink_to("/dev/zero"),
     }
     for student, make in kinds.items():
         place = folder / "submitted" / student / LESSON.name
         place.mkdir(parents=True)
         make(place / f"{LESSON.name}.ipynb")
-    write_notebook(folder, "[a-z]*", LESSON, right(LESSON))
+    for student in UNUSABLE:
+        write_notebook(folder, student, LESSON, right(LESSON))
     return list(kinds)
 
 
@@ -124,10 +146,11 @@ def test_what_is_no_file_is_not_read(graded):
         assert {(mark.points, mark.state) for mark in found} == {(0, "damaged")}
 
 
-def test_a_name_that_is_a_pattern_is_not_graded_and_told(graded):
-    state, reason = graded[1].troubles["[a-z]*", LESSON.name]
+@pytest.mark.parametrize("student", UNUSABLE, ids=UNUSABLE.get)
+def test_a_name_that_cannot_be_filed_is_not_graded_and_told(graded, student):
+    state, reason = graded[1].troubles[UNUSABLE[student], LESSON.name]
     assert state == "not graded" and "rename it" in reason
-    assert not marks(graded[1], "[a-z]*")
+    assert not marks(graded[1], student)
 
 
 def pages(folder):
@@ -137,13 +160,51 @@ def pages(folder):
     ]
 
 
-def test_no_page_runs_what_a_learner_wrote(graded):
+class Active(HTMLParser):
+    """Collects what a page would run or load for a learner, and its dangerous TeX."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.inside, self.found = "", []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        if tag in ("iframe", "object", "embed", "form", "base"):
+            self.found.append(f"<{tag}>")
+        for name, value in attrs:
+            text, bad = (
+                f"{name}={value}",
+                r"^on|^http-equiv|javascript:|mine\(|tracker\.",
+            )
+            if re.search(bad, text) and name != "alt":
+                self.found.append(f"<{tag} {text}>")
+
+    def handle_data(self, data):
+        if self.inside in ("script", "style") and re.search("mine\\(|tracker", data):
+            self.found.append(data)
+        if self.inside not in ("pre", "span", "code") and r"\href{java" in data:
+            self.found.append(data)
+
+
+def test_no_page_runs_or_loads_what_a_learner_wrote(graded):
     found = pages(graded[0])
     assert len(found) == len(CASES) + len(HONEST) + len(graded[2])
-    for page in found:
-        shown = re.sub(r"<pre.*?</pre>", "", page, flags=re.DOTALL)
-        assert not SCRIPTS.search(shown)
     assert any("<b>kept</b>" in page for page in found)
+    for page in found:
+        assert Active(page).found == []
+    shown = (
+        graded[0] / "feedback" / "m-v2" / LESSON.name / f"{LESSON.name}.html"
+    ).read_text()
+    assert shown.count("kept as it is") == 2  # an own cell and a written answer
+
+
+def test_the_gradebook_has_no_cells_of_the_learners(graded):
+    with Gradebook(f"sqlite:///{graded[0] / 'gradebook.db'}") as book:
+        found = book.find_submission_notebook(LESSON.name, LESSON.name, "m-o3")
+        names = {grade.name for grade in found.grades}
+        assert "bonus" not in names and "t" not in names
+        assert found.score == 0 and found.max_score == 21
 
 
 def test_no_page_shows_what_must_not_be_read(graded):
@@ -159,3 +220,76 @@ def test_no_process_is_left():
         except OSError:
             continue
         assert b"987.5" not in line and b"submitted" not in line
+
+
+# These change the class
+
+
+def test_a_dead_notebook_replaces_the_mark_of_an_earlier_one(graded):
+    folder, before = graded[0], len(graded[1].marks)
+    dead = class_attacks.REFERENCE["environment"] + "\nimport os\nos._exit(1)"
+    answers = {**class_attacks.REFERENCE, "environment": dead}
+    write_notebook(folder, HONEST[0], LESSON, fill(LESSON, answers))
+    again = grade(folder, Options(student=HONEST[0]))
+    found = marks(again, HONEST[0])
+    assert found["environment"].points == 0
+    assert again.troubles[HONEST[0], LESSON.name][0] == "crashed"
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
+        score = book.find_submission(LESSON.name, HONEST[0]).score
+    assert score == sum(mark.points for mark in found.values()) == 17
+    assert before > len(again.marks)
+
+
+# Without a class
+
+
+def test_a_run_has_a_secret_that_the_next_one_does_not_have():
+    secrets = {judging.new_seeds()[0] for _ in range(50)}
+    assert len(secrets) > 45 and judging.PUBLIC not in secrets
+
+
+def test_a_judge_that_stops_costs_one_exercise_not_the_class(monkeypatch):
+    def stop(key, reference, sent):
+        raise KeyError("shape") if key["id"] == "00/xent" else ValueError("all")
+
+    monkeypatch.setattr(judging, "verdict_on", stop)
+    keys = {key["id"][3:]: key for key in build.built_key(LESSON)["exercises"]}
+    result = {"prints": dict.fromkeys(keys, ""), "evidence": {}, "cells": []}
+    result |= {"state": "ran", "reason": "", "logs": {}}
+    found = marking.judged(keys, dict.fromkeys(keys), result, result["prints"])
+    told = found["exercises"]["xent"]
+    assert told["state"] == "our fault" and "KeyError('shape')" in told["reason"]
+    assert {one["earned"] for one in found["exercises"].values()} == {0}
+
+
+def test_an_empty_table_in_any_order_is_wrong_and_stops_no_judge():
+    def rows(*shape):
+        data = [0.0] * (shape[0] * shape[1])
+        value = {"shape": list(shape), "kind": "f", "data": data}
+        return [{"label": "rows", "value": {"compare": "any order", "value": value}}]
+
+    seeds = {"1": rows(3, 2)}
+    key = {"id": "00/x", "points": 2, "promises": ["rows"], "fixed": [], "mistakes": []}
+    key |= {"seeds": seeds, "rtol": 1e-5, "atol": 1e-8}
+    for shape, earned in (((3, 2), 2), ((0, 2), 0)):
+        sent = {"1": rows(*shape), "7": rows(*shape)}
+        verdict = judging.verdict_on(key, {"7": rows(3, 2)}, sent)
+        assert verdict.earned == earned
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="whoever runs this is no root already")
+def test_an_ordinary_user_grades_the_decisive_ones_as_root_does(graded, tmp_path):
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for path in (*tmp_path.parents[:2], tmp_path):
+        path.chmod(0o755)
+    os.chown(folder, other_user.NOBODY, other_user.NOBODY)
+    command = [sys.executable, str(Path(own_attacks.__file__)), str(folder)]
+    done = other_user.run_as_nobody(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout.splitlines()[-1])
+    assert said["user"] == other_user.NOBODY
+    for name in own_attacks.DECISIVE:
+        found = said["marks"][f"m-{name}"]
+        full = {one for one, (points, most, _) in found.items() if points == most}
+        assert full == CASES[name].earns and set(found) == EVERYTHING

@@ -17,9 +17,14 @@ from helpers.grading import store
 from helpers.lessons import build
 from helpers.lessons.script import LessonError
 
-# nbgrader takes names of folders as patterns: this one would be all students.
-PATTERN = re.compile(r"[*?[]")
-UNUSABLE = ("not graded", "a folder's name must not have `*`, `?` or `[`; rename it")
+# nbgrader takes names of folders as patterns: `*` would be all students. Control
+# characters and halves of characters (a name that is not UTF-8) fit into no page.
+UNUSABLE = re.compile(r"[*?[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+LONGEST = 150  # bytes of a folder's name: files are named after it
+RENAME = (
+    "a folder's name must not have `*`, `?`, `[` or control characters, be UTF-8, "
+    f"and not be longer than {LONGEST} bytes; rename it"
+)
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,9 @@ def grade(folder, options=None):
             f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
         )
     report = Report()
-    for one in [one for one in found if PATTERN.search(one.student)]:
+    for one in [one for one in found if _is_unusable(one.student)]:
         found.remove(one)
-        report.troubles[one.student, one.lesson] = UNUSABLE
+        report.troubles[_plain(one.student), one.lesson] = "not graded", RENAME
     with _alone(course):
         store.remove_drafts(course)
         for name in sorted({one.lesson for one in found}):
@@ -142,6 +147,15 @@ def grade(folder, options=None):
             mine = [one for one in found if one.lesson == name]
             LessonRun(course, lesson, options, report).grade(mine)
     return report
+
+
+def _is_unusable(name):
+    return UNUSABLE.search(name) or len(os.fsencode(name)) > LONGEST
+
+
+def _plain(name):
+    """A name that can be printed, whatever is in it."""
+    return repr(name)[1:-1].encode("utf-8", "backslashreplace").decode()
 
 
 def submissions(course, options=None):
@@ -154,7 +168,7 @@ def submissions(course, options=None):
         files = sorted(folder.glob("*.ipynb"))
         if lesson in known and files and options.student in ("", student):
             exact = [path for path in files if path.stem == lesson]
-            newest = max(files, key=lambda path: path.stat().st_mtime)
+            newest = max(files, key=lambda path: path.lstat().st_mtime)
             found.append(Submission(student, lesson, (exact or [newest])[0]))
     return found
 

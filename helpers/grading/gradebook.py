@@ -9,6 +9,7 @@ import html
 import re
 
 from bleach import clean
+from nbconvert.filters.markdown import markdown2html
 from nbconvert.preprocessors import ClearMetadataPreprocessor
 from nbformat import from_dict
 from nbformat.v4 import new_markdown_cell, new_output
@@ -26,46 +27,85 @@ from helpers.grading import store
 from helpers.grading.store import folder_of, read_json
 
 TAGS = (
-    "b blockquote br caption code details div em h1 h2 h3 h4 h5 h6 hr i img li ol p "
+    "a b blockquote br caption code details div em h1 h2 h3 h4 h5 h6 hr i img li ol p "
     "pre small span strong sub summary sup table tbody td th thead tr u ul"
 ).split()
-ATTRIBUTES = {"img": ["alt", "src", "width", "height"], "*": ["colspan", "rowspan"]}
+ATTRIBUTES = {"img": ["alt", "width", "height"], "*": ["colspan", "rowspan"]}
 PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*\Z")
-SAFE, CLEANED = (
-    {"text/plain", "image/png", "image/jpeg"},
-    {"text/html", "text/markdown"},
-)
+LINK = re.compile(r"https?://[^\s\\]+\Z", re.IGNORECASE)
+# What the page's formulas could do besides being formulas: links, loading, new styles.
+TEX = re.compile(r"\\(href|url|require|class|style|cssId|includegraphics)(?![a-zA-Z])")
+MARKED_UP = re.compile(r"<\s*[a-zA-Z/!?]")
+REACHES_OUT = re.compile(r"<img\b|<a\s+(?!class=\"anchor-link\")")
+MOST_TAGS, MOST_PROSE = 5_000, 50_000  # of one output; reading time grows as a square
+MOST_TAGS_IN_ALL = 50_000
+SAFE = {"text/plain", "image/png", "image/jpeg"}
 
 
 def _attribute(tag, name, value):
     """Which attributes stay: pictures that are inside the page, nothing that runs."""
-    if tag == "img" and name == "src":
+    if (tag, name) == ("img", "src"):
         return bool(PICTURE.match(value))
+    if (tag, name) == ("a", "href"):
+        return bool(LINK.match(value))
     return name in ATTRIBUTES.get(tag, []) or name in ATTRIBUTES["*"]
 
 
 def harmless(text):
-    """HTML, or Markdown with HTML in it, without anything that could run or load."""
-    return clean(text, TAGS, _attribute, protocols={"data"}, strip=True)
+    """HTML without anything that could run or load; as text where it is endless."""
+    if text.count("<") > MOST_TAGS:
+        return f"<pre>{html.escape(text)}</pre>"
+    text = clean(
+        text, TAGS, _attribute, protocols={"data", "http", "https"}, strip=True
+    )
+    # The browser reads `&#92;` as a backslash before MathJax looks for formulas.
+    text = re.sub(r"&#0*92;|&#x0*5c;|&bsol;", r"\\", text, flags=re.IGNORECASE)
+    return TEX.sub(r"\\text{\1}", text)
+
+
+def harmless_markdown(source):
+    """A learner's Markdown as harmless HTML in one line, which stays as it is."""
+    if len(source) > MOST_PROSE:
+        rendered = f"<pre>{html.escape(source)}</pre>"
+    else:
+        rendered = markdown2html(source)
+    return f"<div>{harmless(rendered)}</div>".replace("\r", "").replace("\n", "&#10;")
 
 
 def harmless_prose(source):
-    """A learner's Markdown without HTML that runs and without links inside formulas."""
-    source = re.sub(r"\\(href|url|require|class|style|cssId)\b", r"\\text{\1}", source)
-    return harmless(source) if re.search(r"<\s*[a-zA-Z/!?]", source) else source
+    """A learner's Markdown: as it stands where it is text and formulas, else cleaned.
+
+    What it becomes decides: a link can be written in too many ways.
+    """
+    if len(source) <= MOST_PROSE and not MARKED_UP.search(source):
+        rendered = html.unescape(markdown2html(source))
+        if not (REACHES_OUT.search(rendered) or TEX.search(rendered)):
+            return source
+    return harmless_markdown(source)
 
 
 def harmless_outputs(outputs):
     """A learner's outputs: text, pictures, and HTML without what could run."""
     for output in outputs:
         data = output.get("data")
-        if data is not None:
-            output["data"] = {
-                kind: harmless(text) if kind in CLEANED else text
-                for kind, text in data.items()
-                if kind in CLEANED or kind in SAFE
-            }
+        if data is None:
+            continue
+        kept = {kind: text for kind, text in data.items() if kind in SAFE}
+        if "text/html" in data:
+            kept["text/html"] = harmless(data["text/html"])
+        elif "text/markdown" in data:
+            kept["text/html"] = harmless_markdown(data["text/markdown"])
+        output["data"] = kept or {"text/plain": "[an output that cannot be shown]"}
     return [from_dict(output) for output in outputs]
+
+
+def without_markup(outputs):
+    """Outputs without HTML, where a submission has so much that reading would hang."""
+    for output in outputs:
+        data = output.get("data") or {}
+        for kind in ("text/html", "text/markdown"):
+            data.pop(kind, None)
+    return outputs
 
 
 class StoredOutputs(NbGraderPreprocessor):
@@ -79,9 +119,14 @@ class StoredOutputs(NbGraderPreprocessor):
         result = read_json(folder_of(self.course, lesson, "results", f"{student}.json"))
         marks = read_json(folder_of(self.course, lesson, "verdicts", f"{student}.json"))
         stored = {cell["id"]: cell["outputs"] for cell in result["cells"]}
+        endless = _tags(nb, result) > MOST_TAGS_IN_ALL
+        if endless:
+            stored = {name: without_markup(every) for name, every in stored.items()}
+            result["flags"].append("It shows more HTML than a page can hold: left out.")
         for cell in nb.cells:
             if cell.id in result["own_prose"]:
-                cell.source = harmless_prose(cell.source)
+                source = html.escape(cell.source) if endless else cell.source
+                cell.source = harmless_prose(source)
             if cell.cell_type == "code":
                 cell.outputs = harmless_outputs(stored.get(cell.id, []))
             if cell.id in marks["outputs"]:
@@ -90,6 +135,14 @@ class StoredOutputs(NbGraderPreprocessor):
         if told:
             nb.cells.insert(0, new_markdown_cell(told, id="from-the-grader"))
         return nb, resources
+
+
+def _tags(nb, result):
+    """How many tags all that a learner shows may have."""
+    datas = [o.get("data") or {} for cell in result["cells"] for o in cell["outputs"]]
+    texts = [text for data in datas for kind, text in data.items() if "text/" in kind]
+    texts += [cell.source for cell in nb.cells if cell.id in result["own_prose"]]
+    return sum(text.count("<") for text in texts)
 
 
 def sentences(result):

@@ -56,7 +56,13 @@ def judged(keys, references, result, prints):
     """
     exercises, outputs = {}, {}
     for name, key in keys.items():
-        verdict, state, reason = _one(key, references[name], name, result, prints)
+        try:
+            verdict, state, reason = _one(key, references[name], name, result, prints)
+            shown = verdict_outputs(verdict)
+        except Exception as error:  # whatever was sent, the class goes on
+            state, reason = "our fault", f"The judge stopped with {error!r}"[:300]
+            verdict = judging.empty_verdict(key, state, reason)
+            shown = verdict_outputs(verdict)
         told = as_json(verdict)
         exercises[name] = {
             **{part: told[part] for part in ("earned", "points", "promises")},
@@ -65,7 +71,7 @@ def judged(keys, references, result, prints):
             "state": state,
             "reason": reason,
         }
-        outputs[f"check-{name}"] = verdict_outputs(verdict)
+        outputs[f"check-{name}"] = shown
     return {"exercises": exercises, "outputs": outputs}
 
 

@@ -24,6 +24,10 @@ from helpers.lessons.script import LessonError
 TRIES, PAUSE = 6, 5  # for a gradebook that another program has locked; seconds
 
 
+class NotTaken(Exception):
+    """nbgrader could not take one submission; the others go on."""
+
+
 class LessonRun:
     """Grades the submissions of one lesson.
 
@@ -65,7 +69,11 @@ class LessonRun:
             self.references.start(one)
         with tqdm(total=len(todo) + len(kept), desc=self.lesson.name) as bar:
             for one in self._in_order(todo, kept, seeds):
-                self._finish(one)
+                try:
+                    self._finish(one)
+                except NotTaken as error:  # one student's trouble, not the class's
+                    who = one.student, one.lesson
+                    self.report.troubles[who] = "our fault", str(error)
                 bar.update()
         self._close(todo)
 
@@ -150,9 +158,7 @@ class LessonRun:
             if outcome["success"]:
                 return
             if "database is locked" not in str(outcome):
-                raise LessonError(
-                    f"nbgrader failed on {one.student}, {one.lesson}: {_last(outcome)}"
-                )
+                raise NotTaken(f"nbgrader failed: {_last(outcome)}")
             time.sleep(PAUSE)
         raise LessonError(
             "The gradebook is locked by another program. Close it and grade again: "

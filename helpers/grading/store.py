@@ -35,6 +35,12 @@ def write_json(path, value):
     write_text(path, json.dumps(value, ensure_ascii=False, allow_nan=True))
 
 
+def fits(value):
+    """Whether `read_json` would read this value again."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=True)
+    return len(text.encode("utf-8", "backslashreplace")) <= MOST_BYTES
+
+
 def write_text(path, text):
     """As `write_json`, for text."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,20 @@ def _keep(course, one, prints, settings, result, repaired):
         "own_prose": repaired.own_prose,
     }
     path = store.folder_of(course, one.lesson, "results", f"{one.student}.json")
-    store.write_json(path, result)
+    store.write_json(path, _bounded(result))
+
+
+def _bounded(result):
+    """A result that can be read again: without what only fills the disk."""
+    parts = ("outputs", "evidence")
+    for part in (name for name in parts if not store.fits(result)):
+        result["flags"].append(f"Its {part} were too large to be kept.")
+        if part == "outputs":
+            for cell in result["cells"]:
+                cell["outputs"] = []
+        else:
+            result["evidence"] = {}
+    return result
 
 
 def _outcome(repaired, released, settings):
