@@ -144,9 +144,10 @@ def submissions(course, options=None):
     for folder in sorted(Path(course, "submitted").glob("*/*")):
         student, lesson = folder.parent.name, folder.name
         files = sorted(folder.glob("*.ipynb"))
+        files = [path for path in files if path.is_file()] or files
         if lesson in known and files and options.student in ("", student):
             exact = [path for path in files if path.stem == lesson]
-            newest = max(files, key=lambda path: path.stat().st_mtime)
+            newest = max(files, key=lambda path: path.lstat().st_mtime)
             found.append(Submission(student, lesson, (exact or [newest])[0]))
     return found
 

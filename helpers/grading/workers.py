@@ -54,7 +54,7 @@ def _pool(jobs):
 def execute(course, one, prints, settings):
     """Doctor and execute one submission, and keep what came of it."""
     released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
-    repaired = doctor.repair(one.path.read_bytes(), released)
+    repaired = doctor.repair(one.path, released)
     place = Path(course, store.REPAIRED, one.student, one.lesson)
     text = doctor.as_text(repaired.notebook)
     store.write_text(place / f"{one.lesson}.ipynb", text)
@@ -68,7 +68,7 @@ def execute(course, one, prints, settings):
 def _keep(course, one, prints, settings, result, repaired):
     renamed = [] if one.path.stem == one.lesson else [_renamed(one)]
     result |= {
-        "submission": store.sha256(one.path.read_bytes()),
+        "submission": doctor.fingerprint(one.path),
         "prints": prints,
         "seeds": list(settings.seeds),
         "repairs": [*renamed, *repaired.repairs],
