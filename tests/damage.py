@@ -254,7 +254,7 @@ def no_metadata(notebook):
 
 def no_ids(notebook):
     for cell in notebook["cells"]:
-        cell.pop("id")
+        cell.pop("id", None)
     return notebook
 
 
@@ -276,13 +276,13 @@ def colab(notebook):
     """As Colab saves a notebook of its own: ids in metadata, nothing of nbgrader."""
     for number, cell in enumerate(notebook["cells"]):
         cell["metadata"] = {"id": f"aB3_{number}xYz"}
-        cell.pop("id")
+        cell.pop("id", None)
         if cell["cell_type"] == "code":
             cell["metadata"]["outputId"] = "0c1d-22"
             cell["execution_count"] = number
             text = {"output_type": "stream", "name": "stdout", "text": ["hello\n"]}
             cell["outputs"] = [text]
-        cell["source"] = cell["source"].splitlines(keepends=True)
+        cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
     notebook["metadata"] = {
         "colab": {"provenance": [], "toc_visible": True},
         "accelerator": "GPU",
@@ -296,14 +296,15 @@ def vs_code(notebook):
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"{number:08x}"
         cell["metadata"] = {"vscode": {"languageId": "python"}}
-        cell["source"] = cell["source"].splitlines(keepends=True)
-    notebook["metadata"]["kernelspec"] |= {"name": ".venv", "display_name": ".venv (3)"}
+        cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
+    kernel = {"name": ".venv", "display_name": ".venv (3)"}
+    notebook["metadata"] = {"kernelspec": kernel}
     return notebook
 
 
 def kernelspec(value):
     def make(notebook):
-        notebook["metadata"]["kernelspec"] = value
+        notebook["metadata"] = {"kernelspec": value}
         return notebook
 
     return make
@@ -490,6 +491,11 @@ CELLS = [
     ),
     Case("merged with its statement", merged_with_its_text, "merged with text"),
     Case("merged into its statement", merged_into_its_text, "merged with text"),
+    Case(
+        "pasted into the written answer",
+        pasted_into("leaked_statistics", "xent"),
+        "merged with text",
+    ),
     Case("check and answer swapped", swapped("check-xent", "xent"), "xent was found"),
     Case("two answers swapped", swapped("mlp", "xent"), "xent was found"),
     Case("pasted into another answer", pasted_into("mlp", "xent"), "xent was found"),
@@ -562,3 +568,130 @@ NO_NOTEBOOK = {
     "a long number": (b'{"nbformat": ' + b"9" * 10_000 + b"}", "no cell could be"),
     "noise": (random.Random(0).randbytes(20_000), "no cell could be read"),
 }
+
+
+# At random
+
+WRITTEN = ("leaked_statistics", "equal_to_the_last_digit")
+
+
+def random_damage(seed, notebook):
+    """One to four damages at once.
+
+    Returns:
+        `(content, alive)`: bytes, and the names of the answers of which every cell
+        that has anything of them is whole and as it was.
+    """
+    rng = random.Random(seed)
+    answers = {
+        cell["id"]: cell["source"]
+        for cell in notebook["cells"]
+        if cell["metadata"].get("nbgrader", {}).get("solution")
+    }
+    notebook = copy.deepcopy(notebook)
+    steps = rng.randint(1, 4)
+    in_bytes = rng.randint(0, min(steps, 2))
+    for _ in range(steps - in_bytes):
+        notebook = _random_change(rng, list(answers), notebook)
+    if rng.random() < 0.3:
+        lose = (no_metadata, no_ids, anonymous, colab, vs_code, all_the_same_id)
+        lose += (wrapped_text,)
+        notebook = rng.choice(lose)(notebook)
+    before = content = as_bytes(notebook)
+    for _ in range(in_bytes):
+        content = rng.choice(BYTE_DAMAGES)(rng, content)
+    alive = {n for n, source in answers.items() if _alive(source, notebook, content)}
+    if content == before and rng.random() < 0.2:
+        content = content.decode().encode(rng.choice(CODECS))
+    return content, alive
+
+
+def _random_change(rng, names, notebook):
+    written = next(n for n in names if n in WRITTEN)
+    one, other = rng.sample([name for name in names if name != written], 2)
+    anything = rng.choice([one, f"check-{one}", f"check-{other}", written])
+    change = rng.choice(
+        [
+            *(copied(anything), deleted(anything), moved(anything, rng.randrange(60))),
+            *(retyped(anything, "markdown"), retyped(anything, "raw"), fenced(one)),
+            *(edited(anything, "x ="), edited(anything, ""), edited(anything, "1 + 1")),
+            *(merged(one, f"check-{one}"), merged(f"check-{one}", one)),
+            *(merged(one, other), merged(one, other, without_id=True)),
+            *(swapped(one, other), swapped(one, f"check-{one}")),
+            *(
+                pasted_into(other, one),
+                pasted_into(written, one),
+                pasted_into(f"check-{other}", one),
+            ),
+            *(first_line(one, "%%time"), first_line(one, "!pip list")),
+            *(kernelspec({"name": "ir"}), less("metadata"), says(nbformat_minor=0)),
+            *(no_imports, huge_source),
+        ]
+    )
+    try:
+        return change(copy.deepcopy(notebook))
+    except (StopIteration, KeyError):  # an earlier damage took what it needs
+        return notebook
+
+
+def wrapped_text(notebook):
+    """Lines instead of text, and other line ends."""
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"]).replace("\n", "\r\n")
+        cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
+    return notebook
+
+
+def _alive(source, notebook, content):
+    """Whether all cells that hold this answer are whole in the damaged file."""
+    cells = notebook["cells"]
+    texts = ["".join(cell["source"]).replace("\r\n", "\n") for cell in cells]
+    holders = [c for c, text in zip(cells, texts, strict=True) if source in text]
+    return bool(holders) and all(_block(cell) in content for cell in holders)
+
+
+def _block(cell):
+    """A cell as it stands in a file."""
+    text = json.dumps(cell, indent=1, ensure_ascii=False)
+    return "\n".join(f"  {line}" for line in text.split("\n")).encode()
+
+
+def _span(rng, content, most):
+    begin = rng.randrange(len(content))
+    return begin, begin + rng.randint(1, most)
+
+
+def flipped(rng, content):
+    """A few bytes are others."""
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 5)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed)
+
+
+def cut_at_random(rng, content):
+    """The end is gone, as after a broken download."""
+    return content[: rng.randrange(200, len(content))]
+
+
+def gap(rng, content):
+    begin, end = _span(rng, content, 3000)
+    return content[:begin] + content[end:]
+
+
+def doubled(rng, content):
+    begin, end = _span(rng, content, 5000)
+    return content[:end] + content[begin:end] + content[end:]
+
+
+def garbage(rng, content):
+    begin, size = _span(rng, content, 1)[0], rng.randint(1, 300)
+    return content[:begin] + rng.randbytes(size) + content[begin:]
+
+
+def zeroed(rng, content):
+    begin, end = _span(rng, content, 512)
+    return content[:begin] + bytes(end - begin) + content[end:]
+
+
+BYTE_DAMAGES = (flipped, cut_at_random, gap, doubled, garbage, zeroed)

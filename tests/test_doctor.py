@@ -15,7 +15,6 @@ from helpers.lessons import build
 
 LESSONS = build.find(["00", "02"])
 CASES = [*damage.CELLS, *damage.FORMATS, *damage.BYTES]
-WRITTEN = "leaked_statistics"
 
 
 @functools.cache
@@ -76,3 +75,62 @@ def test_answers_are_found_and_repairs_told(case):
 
 def without_blank_lines(source):
     return "\n".join(line for line in source.splitlines() if line.strip())
+
+
+def test_what_is_not_damaged_is_left_as_it_is():
+    found = repair(damage.as_bytes(handed_in()), skeleton())
+    assert (found.repairs, found.flags, found.problem) == ([], [], "")
+    want = [(c.id, c.source) for c in right(LESSONS[0]).cells]
+    have = [(c.id, c.source) for c in found.notebook.cells]
+    setup_and_checks = [c.id for c in skeleton().cells]
+    assert [name for name, _ in have] == setup_and_checks
+    assert have == want
+
+
+@pytest.mark.parametrize("name", damage.NO_NOTEBOOK)
+def test_what_is_no_notebook_is_named(name):
+    content, told = damage.NO_NOTEBOOK[name]
+    found = repair(content, skeleton())
+    assert_can_be_graded(found)
+    assert told in found.problem and len(found.problem) < 200
+    assert found.problem.endswith(".") and "Traceback" not in found.problem
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    folder, gone = tmp_path / "a.ipynb", tmp_path / "b.ipynb"
+    folder.mkdir()
+    assert repair(folder, skeleton()).problem == "It is a folder, not a file."
+    assert repair(gone, skeleton()).problem == "There is no such file."
+    gone.write_bytes(damage.as_bytes(handed_in()))
+    assert repair(gone, skeleton()).problem == ""
+
+
+def test_a_file_of_more_than_200_mb_is_named(tmp_path):
+    with (tmp_path / "a.ipynb").open("wb") as file:
+        file.truncate(300 * 2**20)  # takes no room on the disk
+    found = repair(tmp_path / "a.ipynb", skeleton())
+    assert found.problem == "The file has more than 200 MB; clear its outputs."
+
+
+@pytest.mark.parametrize("change", [dict, damage.anonymous, damage.colab])
+def test_another_lessons_notebook_is_named(change):
+    other = change(copy.deepcopy(handed_in(1)))
+    found = repair(damage.as_bytes(other), skeleton())
+    told = "This is the notebook of lesson 02; lesson 00 was expected."
+    assert found.problem == told
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["00", "02"])
+def test_answers_survive_random_damages(number):
+    """250 files for each of two lessons; a failure names its seed."""
+    alive_in_all = 0
+    for seed in range(number, 500, 2):
+        content, alive = damage.random_damage(seed, handed_in(number))
+        found = repair(content, skeleton(number))
+        assert_can_be_graded(found, number)
+        have = answers_of(found.notebook)
+        for name in alive:
+            source = answers_of(right(LESSONS[number]))[name]
+            assert source in have[name], (seed, name)
+        alive_in_all += len(alive)
+    assert alive_in_all > 1200  # of about 2100: the damages do not kill everything

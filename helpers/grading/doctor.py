@@ -10,6 +10,7 @@ import ast
 import copy
 import functools
 import re
+import warnings
 from dataclasses import dataclass, field, replace
 
 import nbformat
@@ -22,6 +23,7 @@ from helpers.grading.store import sha256
 MOST_OWN_CELLS = 5000
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d)/(\w+)["']""")
 FENCE = re.compile(r"^\s*```[^\n]*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+OUR_GAP = "The file could be read, but the grader has no way to repair it."
 NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
@@ -54,7 +56,10 @@ def repair(content, released):
         return Repaired(copy.deepcopy(released), problem=str(error))
     if other:
         return Repaired(copy.deepcopy(released), problem=other)
-    return _Merge(cells, released, repairs).done()
+    try:
+        return _Merge(cells, released, repairs).done()
+    except Exception as error:  # a gap of ours; the class goes on
+        return Repaired(copy.deepcopy(released), problem=f"{OUR_GAP} ({error!r:.100})")
 
 
 def fingerprint(path):
@@ -220,12 +225,17 @@ class _Merge:
             if not answers or cell.kind == "code" and _parses(cell.source):
                 continue
             rest = functools.reduce(
-                lambda t, one: t.replace(one, ""), prose, cell.source
+                lambda text, one: text.replace(one, ""), prose, cell.source
             )
             rest = rest.strip("\n")
-            if rest != cell.source and _parses(rest):
-                cell.kind, cell.source, cell.where = "code", rest, ""
-                self._tell(f"The answer {any_of(answers)} was merged with text.")
+            code = rest if _parses(rest) else _code_below(rest)
+            if code == cell.source or not self._answers_in(code):
+                continue
+            self._tell(f"The answer {any_of(answers)} was merged with text.")
+            if code == rest:
+                cell.kind, cell.source, cell.where = "code", code, ""
+            else:
+                self.cells.append(replace(cell, kind="code", source=code, where=""))
 
     def _is_released(self, cell):
         return bool(cell.where) and self._untouched(cell, cell.where)
@@ -434,6 +444,13 @@ class _Merge:
                 self._tell(f"The check {name} was missing; it was put back.")
 
 
+def _code_below(text):
+    """The code that a text ends with, or ""."""
+    begin = re.search(r"(?m)^(?:import|from|def|class|@\w+) ?", text)
+    code = text[begin.start() :] if begin else ""
+    return code if _parses(code) else ""
+
+
 def any_of(names):
     """One of a set of names, always the same; None where it is empty."""
     return min(names, default=None)
@@ -462,19 +479,25 @@ def _squeezed(source):
 @functools.lru_cache(10_000)
 def plain_python(source):
     """A cell as Python: without what only IPython knows; None where it is neither."""
-    try:
-        ast.parse(source)
+    if _is_python(source):
         return source
-    except NOT_PARSED:
-        pass
     if source.lstrip().startswith("%%"):  # %%time and the like run what follows
         return plain_python(source.lstrip().partition("\n")[2])
     try:
         changed = TransformerManager().transform_cell(source)
-        ast.parse(changed)
-        return changed
     except NOT_PARSED:
         return None
+    return changed if _is_python(changed) else None
+
+
+def _is_python(source):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd in it, is the learner's
+            ast.parse(source)
+        return True
+    except NOT_PARSED:
+        return False
 
 
 def _parses(source):

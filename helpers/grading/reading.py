@@ -262,7 +262,7 @@ def _in_pieces(text, whole, decoder):
     starts = [start for start, _ in whole]
     begin = r'(?:"nbgrader"\s*:\s*\{\s*)?"cell_type"\s*:'
     marks = [one.start() for one in re.finditer(begin, text) if one[0][1] == "c"]
-    for mark, following in zip(marks, [*marks[1:], len(text)], strict=True):
+    for mark, following in zip(marks, [*marks[1:], len(text)], strict=False):
         if any(mark - 200 < start <= mark for start in starts):
             continue
         piece, cell = text[mark:following], {}
