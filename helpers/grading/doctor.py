@@ -36,6 +36,7 @@ class Repaired:
     flags: list = field(default_factory=list)  # sentences, a teacher may want to look
     problem: str = ""  # why nothing could be read; the notebook is then untouched
     own_prose: list = field(default_factory=list)  # ids of prose that the learner wrote
+    origins: dict = field(default_factory=dict)  # id -> the submitted cell behind it
 
 
 def repair(content, released):
@@ -118,7 +119,8 @@ class _Merge:
         own_prose = self._put_in()
         self._tell_missing()
         repairs = list(dict.fromkeys(self.repairs))
-        return Repaired(self.released, repairs, self.flags, "", own_prose)
+        made = self.released, repairs, self.flags, "", own_prose, self.taken
+        return Repaired(*made)
 
     def _tell(self, sentence):
         self.repairs.append(sentence)
@@ -204,7 +206,7 @@ class _Merge:
             n: self.by_id[n].source for n, r in self.roles.items() if r == "check"
         }
         for cell in self.cells:
-            if cell.kind != "code" or self._is_released(cell):
+            if self._is_released(cell):
                 continue
             for name, source in checks.items():
                 if source in cell.source and self._answers_in(cell.source):
@@ -416,6 +418,7 @@ class _Merge:
         """The lesson's imports run in any case, what the learner made of them after."""
         self._tell("The set-up cell was changed; the released one runs before it.")
         places[cell.id].append(new_code_cell(mine.source, id="own-set-up"))
+        self.taken["own-set-up"] = mine
 
     def _put_in_own(self, places):
         own_prose, number = [], 0
@@ -432,6 +435,7 @@ class _Merge:
                 if cell.kind == "markdown":
                     own_prose.append(own.id)
                 places[before].append(own)
+                self.taken[own.id] = cell
         return own_prose
 
     def _tell_missing(self):

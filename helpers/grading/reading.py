@@ -41,6 +41,7 @@ class Submitted:
     where: str = ""  # the released cell that it belongs to
     count: object = None  # its number in the order of execution
     outputs: tuple = ()
+    number: int = 0  # of the cell in the file, from 1
 
 
 def read_file(path):
@@ -76,7 +77,8 @@ def read_cells(content):
     except Unreadable as error:
         raise Unreadable(_named(content, text) or str(error)) from None
     cells = [cell for raw in cells if (cell := _cell(raw))]
-    for cell in cells:
+    for number, cell in enumerate(cells, start=1):
+        cell.number = number
         if len(cell.source) > MOST_SOURCE:
             cell.source = ""
             repairs.append("A cell of more than a million characters was left out.")

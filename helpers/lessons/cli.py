@@ -49,6 +49,12 @@ def _parser():
     )
     command("reset", _reset, "a fresh copy of a lesson; the old one is kept", "+")
     command("kernel", _kernel, "install the warm kernels for Jupyter", None)
+    text = "look at your notebook before you hand it in: what is missing, what stops"
+    look = command("doctor", _doctor, text, None)
+    look.add_argument("files", nargs="+", metavar="FILE")
+    look.add_argument(
+        "--repaired", default="", metavar="OUT", help="write a mended copy"
+    )
     _add_grading(command)
     return parser
 
@@ -151,6 +157,12 @@ def _kernel(options):
 
     for name in provisioner.install():
         print(f"kernel {name}: installed")
+
+
+def _doctor(options):
+    from helpers.grading import checkup
+
+    return checkup.main(options.files, options.repaired)
 
 
 def _grade(options):
