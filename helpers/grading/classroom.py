@@ -8,6 +8,7 @@ there; `gradebook.db`, `autograded/` and `feedback/` are made as nbgrader makes 
 import contextlib
 import fcntl
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,10 @@ from pathlib import Path
 from helpers.grading import store
 from helpers.lessons import build
 from helpers.lessons.script import LessonError
+
+# nbgrader takes names of folders as patterns: this one would be all students.
+PATTERN = re.compile(r"[*?[]")
+UNUSABLE = ("not graded", "a folder's name must not have `*`, `?` or `[`; rename it")
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,9 @@ def grade(folder, options=None):
             f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
         )
     report = Report()
+    for one in [one for one in found if PATTERN.search(one.student)]:
+        found.remove(one)
+        report.troubles[one.student, one.lesson] = UNUSABLE
     with _alone(course):
         store.remove_drafts(course)
         for name in sorted({one.lesson for one in found}):
@@ -144,10 +152,9 @@ def submissions(course, options=None):
     for folder in sorted(Path(course, "submitted").glob("*/*")):
         student, lesson = folder.parent.name, folder.name
         files = sorted(folder.glob("*.ipynb"))
-        files = [path for path in files if path.is_file()] or files
         if lesson in known and files and options.student in ("", student):
             exact = [path for path in files if path.stem == lesson]
-            newest = max(files, key=lambda path: path.lstat().st_mtime)
+            newest = max(files, key=lambda path: path.stat().st_mtime)
             found.append(Submission(student, lesson, (exact or [newest])[0]))
     return found
 

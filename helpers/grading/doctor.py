@@ -17,8 +17,7 @@ import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from helpers.grading.reading import Unreadable, conflict_sides, read_cells, read_file
-from helpers.grading.store import sha256
+from helpers.grading.reading import Unreadable, conflict_sides, read_cells
 
 MOST_OWN_CELLS = 5000
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d)/(\w+)["']""")
@@ -43,14 +42,13 @@ def repair(content, released):
     """Put a submission into the form of the released notebook.
 
     Args:
-        content: bytes of the submitted file, or the path to it.
+        content: bytes of the submitted file, or None where it is no file.
         released: the released notebook (nbformat node); it is not changed.
 
     Returns:
         A `Repaired`. Whatever `content` is, no exception leaves this function.
     """
     try:
-        content = content if isinstance(content, bytes) else read_file(content)
         cells, repairs = read_cells(content)
         other = _other_lesson(cells, released)
     except Unreadable as error:
@@ -61,14 +59,6 @@ def repair(content, released):
         return _Merge(cells, released, repairs).done()
     except Exception as error:  # a gap of ours; the class goes on
         return Repaired(copy.deepcopy(released), problem=f"{OUR_GAP} ({error!r:.100})")
-
-
-def fingerprint(path):
-    """Of what lies at the path of a submission, be it readable or not."""
-    try:
-        return sha256(read_file(path))
-    except Unreadable as error:
-        return sha256(str(error))
 
 
 def number_of(cells):

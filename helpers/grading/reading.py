@@ -44,29 +44,14 @@ class Submitted:
     number: int = 0  # of the cell in the file, from 1
 
 
-def read_file(path):
-    """The bytes of a submitted file, or of what is there in its place.
-
-    Raises:
-        Unreadable: for a folder and everything else that is no file.
-    """
-    if path.is_dir():
-        raise Unreadable("It is a folder, not a file.")
-    if not path.is_file():
-        raise Unreadable("There is no such file.")
-    try:
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise Unreadable(f"It cannot be read: {error.strerror}.") from None
-
-
 def read_cells(content):
     """The cells of a submitted file, and a sentence for each repair: `(cells, list)`.
 
     Raises:
         Unreadable: with one sentence.
     """
+    if content is None:
+        raise Unreadable("A link, a folder or a pipe was handed in, not a file.")
     if len(content) > MOST_BYTES:
         raise Unreadable("The file has more than 200 MB; clear its outputs.")
     if not content.strip(b"\x00 \t\r\n"):
@@ -141,7 +126,7 @@ def _is_python(text):
 
 def _parsed(text, repairs):
     """Cells as dicts; `repairs` is told what was mended."""
-    text = text.strip("\x00 \t\r\n")
+    text, deep = text.strip("\x00 \t\r\n"), False
     for mend, told in MENDS:
         try:
             changed = mend(text) if mend else text
@@ -152,12 +137,16 @@ def _parsed(text, repairs):
         except Unreadable:
             if mend is None:
                 raise
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, SyntaxError, MemoryError):
             continue
+        except RecursionError:
+            deep = True
     found = _rescued(text)
     if found:
         repairs.append(f"The file is damaged; {len(found)} cells could be read.")
         return found
+    if deep:
+        raise Unreadable("The file is nested too deeply to be a notebook.")
     raise Unreadable("The file is no valid notebook, and no cell could be read in it.")
 
 

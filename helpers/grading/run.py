@@ -14,7 +14,7 @@ from nbgrader.apps import NbGraderAPI
 from tqdm import tqdm
 from traitlets.config import PyFileConfigLoader
 
-from helpers.grading import doctor, gradebook, judging, marking, store, warm, workers
+from helpers.grading import gradebook, judging, marking, store, warm, workers
 from helpers.grading.execute import Settings
 from helpers.grading.sandbox import Limits, allowed
 from helpers.lessons import build
@@ -75,7 +75,7 @@ class LessonRun:
         old = None if self.options.again else self.result(one)
         return (
             old is None
-            or old["submission"] != doctor.fingerprint(one.path)
+            or old["submission"] != store.sha256(store.submitted(one.path) or b"")
             or old["prints"] != self.prints
             or old["state"] == "our fault"
         )
