@@ -7,6 +7,7 @@ to the same without executing; this goes the whole way to the gradebook.
 
 import argparse
 import collections
+import html
 import json
 import sys
 import tempfile
@@ -47,6 +48,13 @@ def write(folder, lesson, student, content):
     path.write_bytes(content)
 
 
+def shown(folder, report, who):
+    """Whether the feedback tells every repair of a submission."""
+    page = folder / "feedback" / who[0] / who[1] / f"{who[1]}.html"
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    return all(one in text for one in report.repairs[who])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=40)
@@ -57,6 +65,7 @@ def main():
         folder = Path(name)
         alive = write_class(folder, lesson, options.count, options.first)
         report = grade(folder)
+        silent = [who for who in report.repairs if not shown(folder, report, who)]
     marks = {(mark.student, mark.exercise): mark for mark in report.marks}
     graded = {mark.student for mark in report.marks}
     pairs = [(student, one) for student, names in alive.items() for one in names]
@@ -67,9 +76,11 @@ def main():
     print("not run to the end:", dict(states) or "none")
     print(f"undamaged answers {len(pairs)}, of these with full marks", end=" ")
     print(len(pairs) - len(lost))
+    print(f"feedback tells the repairs of {len(report.repairs) - len(silent)}", end=" ")
+    print(f"of {len(report.repairs)} repaired submissions", *silent)
     for pair in lost:
         print("  lost:", *pair, marks[pair].state, marks[pair].note)
-    return 1 if lost or graded != set(alive) else 0
+    return 1 if lost or silent or graded != set(alive) else 0
 
 
 if __name__ == "__main__":
