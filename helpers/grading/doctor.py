@@ -8,17 +8,22 @@ is one sentence; what cannot be read is a problem, and the rest of the class goe
 
 import ast
 import copy
-import json
+import functools
 import re
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-MOST_BYTES = 200 * 2**20  # of a file; stored outputs may be large
-MOST_SOURCE = 2**20  # characters of one cell
+from helpers.grading.reading import Unreadable, conflict_sides, read_cells
+
 MOST_OWN_CELLS = 5000
-CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d/\w+)["']""")
+CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d)/(\w+)["']""")
+FENCE = re.compile(r"^\s*```[^\n]*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+OUR_GAP = "The file could be read, but the grader has no way to repair it."
+NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 @dataclass
@@ -30,6 +35,7 @@ class Repaired:
     flags: list = field(default_factory=list)  # sentences, a teacher may want to look
     problem: str = ""  # why nothing could be read; the notebook is then untouched
     own_prose: list = field(default_factory=list)  # ids of prose that the learner wrote
+    origins: dict = field(default_factory=dict)  # id -> the submitted cell behind it
 
 
 def repair(content, released):
@@ -44,127 +50,31 @@ def repair(content, released):
     """
     try:
         cells, repairs = read_cells(content)
+        other = _other_lesson(cells, released)
     except Unreadable as error:
         return Repaired(copy.deepcopy(released), problem=str(error))
-    return _Merge(cells, released, repairs).done()
-
-
-# Reading
-
-
-class Unreadable(ValueError):
-    """There is no notebook in the file; the message says why, in one sentence."""
-
-
-@dataclass
-class Submitted:
-    """One cell of a submission: what counts of it."""
-
-    kind: str  # "code" or "markdown"
-    source: str
-    names: tuple  # ids that it carries: nbgrader's, its own, Colab's
-    where: str = ""  # the released cell that it belongs to
-
-
-def read_cells(content):
-    """The cells of a submitted file, and a sentence for each repair: `(cells, list)`.
-
-    Raises:
-        Unreadable: with one sentence.
-    """
-    if content is None:
-        raise Unreadable("A link, a folder or a pipe was handed in, not a file.")
-    if len(content) > MOST_BYTES:
-        raise Unreadable(f"The file has {len(content) / 2**20:.0f} MB; 200 are read.")
-    if not content.strip(b"\x00 \t\r\n"):
-        raise Unreadable("The file is empty.")
-    text, repairs = _decoded(content)
-    value = _parsed(text, repairs)
-    cells = [cell for raw in _raw_cells(value, repairs) if (cell := _cell(raw))]
-    if len(cells) > MOST_OWN_CELLS:
-        repairs.append(f"Only the first {MOST_OWN_CELLS} of {len(cells)} cells count.")
-    for cell in cells:
-        if len(cell.source) > MOST_SOURCE:
-            cell.source = ""
-            repairs.append("A cell of more than a million characters was left out.")
-    return cells[:MOST_OWN_CELLS], repairs
-
-
-def _decoded(content):
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", "replace"), ["The file was UTF-16, not UTF-8."]
+    if other:
+        return Repaired(copy.deepcopy(released), problem=other)
     try:
-        return content.decode("utf-8-sig"), []
-    except UnicodeDecodeError:
-        text = content.decode("cp1252", "replace")
-        return text, ["The file was not UTF-8; it was read as Windows text."]
+        return _Merge(cells, released, repairs).done()
+    except Exception as error:  # a gap of ours; the class goes on
+        return Repaired(copy.deepcopy(released), problem=f"{OUR_GAP} ({error!r:.100})")
 
 
-def _parsed(text, repairs):
-    try:
-        return json.loads(text.strip("\x00"), strict=False)
-    except RecursionError:
-        raise Unreadable("The file is nested too deeply to be a notebook.") from None
-    except ValueError as error:
-        found = _rescued(text)
-        if not found:
-            hint = text.lstrip()[:1] != "{" and "; it does not begin like a notebook"
-            raise Unreadable(
-                f"The file is no valid JSON{hint or ''}: {error}."
-            ) from None
-        repairs.append(f"The file is damaged; {len(found)} cells could be read.")
-        return {"nbformat": 4, "cells": found}
+def number_of(cells):
+    """The number of the lesson that most checks among `cells` belong to, or ""."""
+    found = [one[1] for cell in cells for one in CHECK.finditer(cell.source)]
+    return max(sorted(set(found)), key=found.count, default="")
 
 
-def _rescued(text):
-    """All whole cells of a damaged file, wherever they stand."""
-    decoder, found, place = json.JSONDecoder(strict=False), [], 0
-    starts = re.compile(r'\{\s*"(?:cell_type|attachments|execution_count|id|metadata)"')
-    while match := starts.search(text, place):
-        try:
-            value, place = decoder.raw_decode(text, match.start())
-        except (ValueError, RecursionError):
-            place = match.start() + 1
-            continue
-        if isinstance(value, dict) and "cell_type" in value:
-            found.append(value)
-    return found
-
-
-def _raw_cells(value, repairs):
-    """Cells as dicts, from any version of the notebook format."""
-    if not isinstance(value, dict):
-        raise Unreadable("The file is JSON, but no notebook: it holds no object.")
-    if isinstance(value.get("worksheets"), list):
-        repairs.append("The notebook had an old format (3); it was converted.")
-        sheets = [sheet for sheet in value["worksheets"] if isinstance(sheet, dict)]
-        return [cell for sheet in sheets for cell in _list(sheet.get("cells"))]
-    cells = value.get("cells")
-    if not isinstance(cells, list):
-        raise Unreadable("The file is JSON, but no notebook: it has no cells.")
-    if value.get("nbformat") != 4:
-        repairs.append(f"The notebook said format {value.get('nbformat')!r}, not 4.")
-    return cells
-
-
-def _list(value):
-    return value if isinstance(value, list) else []
-
-
-def _cell(raw):
-    if not isinstance(raw, dict):
-        return None
-    kind = "code" if raw.get("cell_type") == "code" else "markdown"
-    source = raw.get("source", raw.get("input", ""))
-    if isinstance(source, list):
-        source = "".join(part for part in source if isinstance(part, str))
-    metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    flags = metadata.get("nbgrader")
-    grade_id = flags.get("grade_id") if isinstance(flags, dict) else None
-    names = (grade_id, raw.get("id"), metadata.get("id"))
-    source = source if isinstance(source, str) else ""
-    names = tuple(name for name in names if isinstance(name, str))
-    return Submitted(kind, source.replace("\x00", "").replace("\r\n", "\n"), names)
+def _other_lesson(cells, released):
+    """A sentence where another lesson's notebook was handed in."""
+    mine, theirs = number_of(released.cells), number_of(cells)
+    names = {name for cell in cells for name in cell.names}
+    checks = {cell.id for cell in released.cells if _role(cell) == "check"}
+    if theirs in ("", mine) or checks & names:
+        return ""
+    return f"This is the notebook of lesson {theirs}; lesson {mine} was expected."
 
 
 # Finding the learner's cells
@@ -176,59 +86,247 @@ class _Merge:
     def __init__(self, cells, released, repairs):
         self.cells, self.released = cells, copy.deepcopy(released)
         self.repairs, self.flags = repairs, []
-        self.roles = {cell.id: _role(cell) for cell in self.released.cells}
+        self.by_id = {cell.id: cell for cell in released.cells}
+        self.roles = {cell.id: _role(cell) for cell in released.cells}
+        self.wanted = {
+            name: _defined(self.by_id[name].source)
+            for name, role in self.roles.items()
+            if role == "exercise"
+        }
+        code = [cell.id for cell in released.cells if cell.cell_type == "code"]
+        self.set_up = [*code, "", ""][1]  # the cell with the lesson's imports
         self.taken = {}  # id of a released cell -> the submitted one that counts
 
     def done(self):
-        self._find_by_id()
+        for cell in self.cells:
+            self._mend_source(cell)
         self._find_by_source()
-        self._find_answers_by_name()
+        self._find_by_id()
+        self._split_merged_cells()
+        self._find_answers()
         self._find_prose_by_place()
         self._choose()
         own_prose = self._put_in()
         self._tell_missing()
-        return Repaired(self.released, self.repairs, self.flags, "", own_prose)
+        repairs = list(dict.fromkeys(self.repairs))
+        made = self.released, repairs, self.flags, "", own_prose, self.taken
+        return Repaired(*made)
+
+    def _tell(self, sentence):
+        self.repairs.append(sentence)
+
+    def _mend_source(self, cell):
+        """Of a merge conflict inside a cell, the first side that is code."""
+        sides = conflict_sides(cell.source)
+        if sides and cell.kind == "code":
+            good = [side.strip("\n") for side in sides if _parses(side)]
+            if good:
+                cell.source = good[0]
+                self._tell(
+                    "A cell held a merge conflict; the upper side counts where it is "
+                    "valid code."
+                )
+
+    def _find_by_source(self):
+        """What stands there as released is what it is, whatever its id says."""
+        plain = {}
+        for cell in self.released.cells:
+            if cell.source.strip():
+                plain.setdefault((cell.cell_type, _squeezed(cell.source)), cell.id)
+        for cell in self.cells:
+            found = plain.get((cell.kind, _squeezed(cell.source)), "")
+            alike = [n for n in cell.names if n in self.roles]
+            alike = [
+                n
+                for n in alike
+                if self._untouched(cell, n) and self.by_id[n].cell_type == cell.kind
+            ]
+            cell.where = (alike or [found])[0]
 
     def _find_by_id(self):
         for cell in self.cells:
             known = [name for name in cell.names if name in self.roles]
-            fits = [n for n in known if self._kind_fits(self.roles[n], cell)]
-            cell.where = (fits or [""])[0]
-            if known and not fits and self.roles[known[0]] == "check":
-                self.flags.append(f"The type of the cell {known[0]} was changed.")
-
-    def _kind_fits(self, role, cell):
-        if role == "answer" or role == "prose":
-            return cell.kind == "markdown"
-        return cell.kind == "code"
-
-    def _find_by_source(self):
-        plain = {}
-        for cell in self.released.cells:
-            plain.setdefault(_squeezed(cell.source), cell.id)
+            name = known[0] if known else ""
+            if cell.where or not name or not cell.source.strip():
+                continue
+            if self._fits(cell, name):
+                cell.where = name
+            elif self.roles[name] == "check" and cell.kind != "code":
+                cell.where = name
+                self.flags.append(f"The type of the check {name} was changed.")
         for cell in self.cells:
-            if not cell.where:
-                cell.where = plain.get(_squeezed(cell.source), "")
             found = CHECK.search(cell.source) if cell.kind == "code" else None
-            if not cell.where and found and not _defines(cell.source, ()):
-                name = f"check-{found[1].split('/')[1]}"
-                cell.where = name if name in self.roles else ""
+            if found and not cell.where and not self._answers_in(cell.source):
+                name = f"check-{found[2]}"
+                cell.where = name if self.roles.get(name) == "check" else ""
 
-    def _find_answers_by_name(self):
-        """An answer whose cell lost its ids: it defines what the exercise asks for."""
-        for name, role in self.roles.items():
-            if role != "exercise":
+    def _fits(self, cell, name):
+        """Whether a cell can be the released one whose id it carries."""
+        role = self.roles[name]
+        if role == "check" and self._answers_in(cell.source):
+            return bool(CHECK.search(cell.source)) and cell.kind == "code"
+        if role == "exercise" and cell.kind != "code":
+            self._take_as_code(cell, name)
+        elif role == "answer" and cell.kind == "code":
+            cell.kind = "markdown"
+            self._tell(f"The answer {name} was in a code cell; it counts as text.")
+        wanted = "markdown" if role in ("answer", "prose") else "code"
+        return cell.kind == wanted
+
+    def _take_as_code(self, cell, name=""):
+        """An answer that is code in a text cell."""
+        fenced = FENCE.match(cell.source)
+        source = fenced[1] if fenced else cell.source
+        found = self._answers_in(source) & {name or any_of(self._answers_in(source))}
+        if found and _parses(source):
+            cell.kind, cell.source = "code", source
+            self._tell(
+                f"The answer {any_of(found)} was in a text cell; it is code now."
+            )
+
+    def _answers_in(self, source):
+        """Names of the exercises that a source answers at least in part."""
+        found = _defined(source)
+        return {name for name, wanted in self.wanted.items() if found & wanted}
+
+    def _split_merged_cells(self):
+        """Take what was released out of cells that hold more than that."""
+        self._cut_off_prose()
+        checks = {
+            n: self.by_id[n].source for n, r in self.roles.items() if r == "check"
+        }
+        for cell in self.cells:
+            if self._is_released(cell):
                 continue
-            wanted = _defined(self._released(name).source)
+            for name, source in checks.items():
+                if source in cell.source and self._answers_in(cell.source):
+                    cell.source = cell.source.replace(source, "").strip("\n")
+                    self.cells.append(replace(cell, source=source, where=name))
+                    if cell.where == name:
+                        cell.where = ""
+                    self._tell(
+                        f"The check {name} was merged with an answer; it was cut off."
+                    )
+
+    def _cut_off_prose(self):
+        """A statement that was merged with the code below or above it."""
+        prose = [c.source for c in self.released.cells if c.cell_type == "markdown"]
+        prose = sorted((text for text in prose if len(text) > 20), key=len)[::-1]
+        for cell in self.cells:
+            answers = self._answers_in(cell.source)
+            if not answers or cell.kind == "code" and _parses(cell.source):
+                continue
+            rest = functools.reduce(
+                lambda text, one: text.replace(one, ""), prose, cell.source
+            )
+            rest = rest.strip("\n")
+            code = rest if _parses(rest) else _code_below(rest)
+            if code == cell.source or not self._answers_in(code):
+                continue
+            self._tell(f"The answer {any_of(answers)} was merged with text.")
+            if code == rest:
+                cell.kind, cell.source, cell.where = "code", code, ""
+            else:
+                self.cells.append(replace(cell, kind="code", source=code, where=""))
+
+    def _is_released(self, cell):
+        return bool(cell.where) and self._untouched(cell, cell.where)
+
+    def _find_answers(self):
+        """The cells that hold an answer, by id, by name, by place."""
+        for cell in self.cells:
+            if not cell.where and cell.kind != "code":
+                self._take_as_code(cell)
+        for name, wanted in self.wanted.items():
             claimed = [cell for cell in self.cells if cell.where == name]
-            worked_on = [c for c in claimed if not self._untouched(c, name)]
-            if any(_defines(cell.source, wanted) for cell in worked_on):
+            self._join_halves(name, claimed)
+            if max((self._worth(c, name) for c in claimed), default=0) >= 3:
+                self._free_others(name, claimed)
                 continue
-            lost = [c for c in self.cells if not c.where and c.kind == "code"]
-            for cell in lost:
-                if wanted and _defines(cell.source, wanted):
-                    cell.where = name
-                    self.repairs.append(f"The answer {name} was found by its name.")
+            found = self._elsewhere(name, wanted)
+            if not found:
+                continue
+            best = max(found, key=lambda cell: self._worth(cell, name))
+            least = max((self._worth(c, name) for c in claimed), default=0)
+            if self._worth(best, name) > least:
+                self._claim(name, found, claimed)
+            else:
+                self._claim_rest(name, found, claimed)
+
+    def _claim_rest(self, name, found, claimed):
+        """Let cells of the learner's own be what the answer's cell has not."""
+        there = set().union(*(_defined(cell.source) for cell in claimed))
+        for cell in found:
+            if not cell.where and _defined(cell.source) & self.wanted[name] - there:
+                cell.where = name
+
+    def _claim(self, name, found, claimed):
+        """Let cells from elsewhere be the answer, those of its own cell being less."""
+        for cell in claimed:
+            if not self._untouched(cell, name):
+                cell.where = ""
+        self._tell(f"The answer {name} was found by its name.")
+        for cell in found:
+            if cell.where or len(self._answers_in(cell.source)) > 1:
+                self.cells.append(replace(cell, where=name))
+            else:
+                cell.where = name
+
+    def _elsewhere(self, name, wanted):
+        """Cells that define an answer and are not its own, nor as released."""
+        return [
+            cell
+            for cell in self.cells
+            if cell.kind == "code"
+            and cell.where != name
+            and not self._is_released(cell)
+            and _defined(cell.source) & wanted
+        ]
+
+    def _worth(self, cell, name):
+        """How much of an answer a cell is: 0 nothing, 3 and more a whole one."""
+        if self._untouched(cell, name) or cell.kind != "code":
+            return 0
+        defined = len(_defined(cell.source) & self.wanted[name])
+        if not defined or not _parses(cell.source):
+            return 1 if defined else 0
+        stub = "raise NotImplementedError" in cell.source
+        return 2 if stub or defined < len(self.wanted[name]) else 3
+
+    def _free_others(self, name, claimed):
+        """Copies that became something else are the learner's own cells."""
+        for cell in claimed:
+            if not self._worth(cell, name) and not self._untouched(cell, name):
+                cell.where = ""
+
+    def _join_halves(self, name, claimed):
+        """An answer that was split in the middle: its parts make code together."""
+        first = next((c for c in claimed if not self._untouched(c, name)), None)
+        place = self.cells.index(first) if first else len(self.cells)
+        for cell in self.cells[place + 1 : place + 4]:
+            if cell.kind != "code" or cell.where not in ("", name):
+                break
+            both = f"{first.source}\n{cell.source}"
+            goes_on = cell.source.lstrip("\n")[:1] in (" ", "\t")
+            if not _parses(both) or not goes_on and _parses(first.source):
+                break
+            first.source, cell.source, cell.where = both, "", ""
+            self._tell(f"The answer {name} was split; its parts were joined.")
+
+    def _assembled(self, name, copies):
+        """The answer out of cells of which none is whole, but all together are."""
+        parts = [c for c in copies if _parses(c.source) and self._worth(c, name)]
+        last = {}
+        for part in parts:
+            for found in _defined(part.source) & self.wanted[name]:
+                stub = "raise NotImplementedError" in part.source
+                if not (stub and found in last):
+                    last[found] = part
+        used = [part for part in parts if any(part is one for one in last.values())]
+        if len(used) < 2 or max(self._worth(part, name) for part in parts) >= 3:
+            return None
+        self._tell(f"The answer {name} stood in {len(used)} cells; they were joined.")
+        return replace(used[-1], source="\n\n".join(one.source for one in used))
 
     def _find_prose_by_place(self):
         """A written answer that lost its id: it follows its question."""
@@ -239,11 +337,9 @@ class _Merge:
             question = order[order.index(name) - 1]
             for one, following in zip(self.cells, self.cells[1:], strict=False):
                 if one.where == question and not following.where:
-                    if following.kind == "markdown":
-                        following.where = name
-                        self.repairs.append(
-                            f"The answer {name} was found by its place."
-                        )
+                    if following.source.strip():
+                        following.kind, following.where = "markdown", name
+                        self._tell(f"The answer {name} was found by its place.")
                     break
 
     # Putting together
@@ -256,50 +352,80 @@ class _Merge:
             changed = [c for c in copies if not self._untouched(c, name)]
             if role == "check":
                 self._note_check(name, copies, changed)
-            elif len(copies) > 1 and role in ("exercise", "answer"):
-                self.repairs.append(
-                    f"The answer {name} is there {len(copies)} times; the last that "
-                    "was changed counts."
-                )
-            working = [c for c in changed if role != "exercise" or _parses(c.source)]
-            self.taken[name] = (working or changed or copies)[-1]
+            best = changed or copies
+            if role == "exercise":
+                most = max(self._worth(cell, name) for cell in best)
+                best = [c for c in best if self._worth(c, name) == most]
+                joined = self._assembled(name, changed)
+                best = [joined] if joined else best
+            self.taken[name] = best[-1]
+            if role in ("exercise", "answer"):
+                self._note_copies(name, copies)
+            elif role != "check":
+                for cell in changed[:-1]:
+                    cell.where = ""  # another cell of the learner's own
+
+    def _note_copies(self, name, copies):
+        if len({_squeezed(cell.source) for cell in copies}) > 1:
+            self._tell(
+                f"The answer {name} is there {len(copies)} times; the last that was "
+                "changed and is whole counts."
+            )
+        elif len(copies) > 1:
+            self._tell(f"The answer {name} is there {len(copies)} times, all the same.")
 
     def _note_check(self, name, copies, changed):
         if len(copies) > 1:
-            self.repairs.append(f"The check {name} is there {len(copies)} times.")
+            self._tell(f"The check {name} is there {len(copies)} times.")
         if changed:
             self.flags.append(f"The check {name} was edited; the released one counts.")
 
     def _untouched(self, cell, name):
-        return _squeezed(cell.source) == _squeezed(self._released(name).source)
-
-    def _released(self, name):
-        return next(cell for cell in self.released.cells if cell.id == name)
+        return _squeezed(cell.source) == _squeezed(self.by_id[name].source)
 
     def _put_in(self):
         """Fill the released notebook; returns the ids of the learner's prose."""
-        own_prose, number = [], 0
+        own_prose = []
         places = {cell.id: [cell] for cell in self.released.cells}
         for cell in self.released.cells:
             cell.pop("outputs", None) if cell.cell_type != "code" else None
             mine = self.taken.get(cell.id)
-            if mine and self.roles[cell.id] not in ("check", "set-up"):
-                if cell.cell_type != "code" and not self._untouched(mine, cell.id):
-                    own_prose.append(cell.id)
+            if not mine or self.roles[cell.id] in ("check", "set-up"):
+                continue
+            if cell.cell_type != "code" and not self._untouched(mine, cell.id):
+                own_prose.append(cell.id)
+            if cell.id != self.set_up:
                 cell.source = mine.source
-        before = [cell.id for cell in self.released.cells][:1]
-        for cell in self.cells:
-            if cell.where:
-                before = [cell.where]
-            elif cell.source.strip() and not _is_solo_check(cell.source):
-                number += 1
-                own = _own_cell(cell, f"own-{number}")
-                if cell.kind == "markdown":
-                    own_prose.append(own.id)
-                places[before[0]].append(own)
+            elif not self._untouched(mine, cell.id):
+                self._keep_set_up(cell, mine, places)
+        own_prose += self._put_in_own(places)
         self.released.cells = [
             c for cell in self.released.cells for c in places[cell.id]
         ]
+        return own_prose
+
+    def _keep_set_up(self, cell, mine, places):
+        """The lesson's imports run in any case, what the learner made of them after."""
+        self._tell("The set-up cell was changed; the released one runs before it.")
+        places[cell.id].append(new_code_cell(mine.source, id="own-set-up"))
+        self.taken["own-set-up"] = mine
+
+    def _put_in_own(self, places):
+        own_prose, number = [], 0
+        before = self.released.cells[0].id
+        for cell in self.cells:
+            if cell.where:
+                before = cell.where
+            elif cell.source.strip() and not _is_solo_check(cell.source):
+                number += 1
+                if number > MOST_OWN_CELLS:
+                    self._tell(f"Only {MOST_OWN_CELLS} cells of your own were kept.")
+                    break
+                own = _own_cell(cell, f"own-{number}")
+                if cell.kind == "markdown":
+                    own_prose.append(own.id)
+                places[before].append(own)
+                self.taken[own.id] = cell
         return own_prose
 
     def _tell_missing(self):
@@ -307,9 +433,21 @@ class _Merge:
             if name in self.taken:
                 continue
             if role in ("exercise", "answer"):
-                self.repairs.append(f"The answer {name} is missing.")
+                self._tell(f"The answer {name} is missing.")
             elif role == "check":
-                self.repairs.append(f"The check {name} was missing; it was put back.")
+                self._tell(f"The check {name} was missing; it was put back.")
+
+
+def _code_below(text):
+    """The code that a text ends with, or ""."""
+    begin = re.search(r"(?m)^(?:import|from|def|class|@\w+) ?", text)
+    code = text[begin.start() :] if begin else ""
+    return code if _parses(code) else ""
+
+
+def any_of(names):
+    """One of a set of names, always the same; None where it is empty."""
+    return min(names, default=None)
 
 
 def _role(cell):
@@ -332,32 +470,48 @@ def _squeezed(source):
     return re.sub(r"\s+", " ", source).strip()
 
 
-def _parses(source):
+@functools.lru_cache(10_000)
+def plain_python(source):
+    """A cell as Python: without what only IPython knows; None where it is neither."""
+    if _is_python(source):
+        return source
+    if source.lstrip().startswith("%%"):  # %%time and the like run what follows
+        return plain_python(source.lstrip().partition("\n")[2])
     try:
-        ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        changed = TransformerManager().transform_cell(source)
+    except NOT_PARSED:
+        return None
+    return changed if _is_python(changed) else None
+
+
+def _is_python(source):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd in it, is the learner's
+            ast.parse(source)
+        return True
+    except NOT_PARSED:
         return False
-    return True
 
 
+def _parses(source):
+    return plain_python(source) is not None
+
+
+@functools.lru_cache(10_000)
 def _defined(source):
     """Names that a cell defines at its top level; by eye where it does not parse."""
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return set(re.findall(r"(?m)^(?:def|class)\s+(\w+)", source))
-    names = {
-        one.name for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef)
-    }
-    for one in body:
+    plain = plain_python(source)
+    if plain is None:
+        return frozenset(re.findall(r"(?m)^(?:async +)?(?:def|class)\s+(\w+)", source))
+    names = set()
+    for one in ast.parse(plain).body:
+        if isinstance(one, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+            names.add(one.name)
         targets = one.targets if isinstance(one, ast.Assign) else []
+        targets = [one.target] if isinstance(one, ast.AnnAssign) else targets
         names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
-
-
-def _defines(source, wanted):
-    found = _defined(source)
-    return bool(found & set(wanted)) if wanted else bool(found)
+    return frozenset(names)
 
 
 def _is_solo_check(source):

@@ -1,0 +1,125 @@
+"""Whatever was handed in, the answers that are still in it are found."""
+
+import copy
+import functools
+import json
+
+import breakage as damage
+import nbformat
+import pytest
+from sample_class import released, right
+
+from helpers.grading import doctor
+from helpers.grading.doctor import repair
+from helpers.lessons import build
+
+LESSONS = build.find(["00", "02"])
+CASES = [*damage.CELLS, *damage.FORMATS, *damage.BYTES]
+
+
+@functools.cache
+def handed_in(number=0):
+    """A notebook with all answers right, as a dict; do not change it."""
+    return json.loads(json.dumps(right(LESSONS[number])))
+
+
+@functools.cache
+def skeleton(number=0):
+    return released(LESSONS[number])
+
+
+def damaged(case, number=0):
+    made = case.make(copy.deepcopy(handed_in(number)))
+    return made if isinstance(made, bytes) else damage.as_bytes(made)
+
+
+def answers_of(notebook):
+    """Sources of what was asked for, by id."""
+    roles = ("exercise", "answer")
+    return {c.id: c.source for c in notebook.cells if doctor._role(c) in roles}
+
+
+def assert_can_be_graded(found, number=0):
+    """Valid, and the released one but for answers and own cells."""
+    nbformat.validate(nbformat.reads(doctor.as_text(found.notebook), 4))
+    want = {c.id: c for c in skeleton(number).cells}
+    have = [c for c in found.notebook.cells if not c.id.startswith("own-")]
+    assert [c.id for c in have] == list(want)
+    for cell in have:
+        assert cell.cell_type == want[cell.id].cell_type
+        assert cell.metadata == want[cell.id].metadata
+        if doctor._role(cell) in ("check", "set-up"):
+            assert cell.source == want[cell.id].source
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_answers_are_found_and_repairs_told(case):
+    found = repair(damaged(case), skeleton())
+    assert_can_be_graded(found)
+    assert not found.problem
+    want = {
+        name: source
+        for name, source in answers_of(right(LESSONS[0])).items()
+        if name not in case.lost
+    }
+    have = answers_of(found.notebook)
+    for name, source in want.items():
+        assert without_blank_lines(source) in without_blank_lines(have[name]), name
+    told = " ".join([*found.repairs, *found.flags])
+    assert case.told in told, told
+    if not case.told:
+        assert told == ""
+    for name in case.lost:
+        assert f"The answer {name} is missing." in found.repairs
+
+
+def without_blank_lines(source):
+    return "\n".join(line for line in source.splitlines() if line.strip())
+
+
+def test_what_is_not_damaged_is_left_as_it_is():
+    found = repair(damage.as_bytes(handed_in()), skeleton())
+    assert (found.repairs, found.flags, found.problem) == ([], [], "")
+    want = [(c.id, c.source) for c in right(LESSONS[0]).cells]
+    have = [(c.id, c.source) for c in found.notebook.cells]
+    setup_and_checks = [c.id for c in skeleton().cells]
+    assert [name for name, _ in have] == setup_and_checks
+    assert have == want
+
+
+@pytest.mark.parametrize("name", damage.NO_NOTEBOOK)
+def test_what_is_no_notebook_is_named(name):
+    content, told = damage.NO_NOTEBOOK[name]
+    found = repair(content, skeleton())
+    assert_can_be_graded(found)
+    assert told in found.problem and len(found.problem) < 200
+    assert found.problem.endswith(".") and "Traceback" not in found.problem
+
+
+def test_a_file_of_more_than_200_mb_is_named():
+    found = repair(b" " * (200 * 2**20 + 1), skeleton())
+    assert found.problem == "The file has more than 200 MB; clear its outputs."
+
+
+@pytest.mark.parametrize("change", [dict, damage.anonymous, damage.colab])
+def test_another_lessons_notebook_is_named(change):
+    other = change(copy.deepcopy(handed_in(1)))
+    found = repair(damage.as_bytes(other), skeleton())
+    told = "This is the notebook of lesson 02; lesson 00 was expected."
+    assert found.problem == told
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["00", "02"])
+def test_answers_survive_random_damages(number):
+    """250 files for each of two lessons; a failure names its seed."""
+    alive_in_all = 0
+    for seed in range(number, 500, 2):
+        content, alive = damage.random_damage(seed, handed_in(number))
+        found = repair(content, skeleton(number))
+        assert_can_be_graded(found, number)
+        have = answers_of(found.notebook)
+        for name in alive:
+            source = answers_of(right(LESSONS[number]))[name]
+            assert source in have[name], (seed, name)
+        alive_in_all += len(alive)
+    assert alive_in_all > 1200  # of about 2100: the damages do not kill everything
