@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import breakage as damage  # noqa: E402
+import damage as damage  # noqa: E402
 from sample_class import right  # noqa: E402
 
 from helpers.grading.classroom import grade  # noqa: E402

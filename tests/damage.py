@@ -1,404 +1,697 @@
-"""What happens to notebooks on their way to a teacher, by hand and by chance."""
+"""What learners, editors, converters and disks do to a notebook, one function each.
+
+A damage takes the notebook as a dict, which it may change, and gives a dict or bytes.
+Its `Case` says which answers are lost by it and what has to be told.
+"""
 
 import copy
 import json
 import random
+from dataclasses import dataclass
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell
-from sample_class import right
-
-from helpers.lessons import build
-
-(LESSON,) = build.find(["00"])
-NAMES = [exercise.name for exercise in LESSON.exercises]
 
 
-def solved():
-    """A notebook with all answers, as plain data."""
-    return json.loads(nbformat.writes(right(LESSON)))
+@dataclass(frozen=True)
+class Case:
+    """One damage, and what the doctor must make of it.
 
+    name: of the damage.
+    make: function from notebook (dict, may be changed) to dict or bytes.
+    told: part of a sentence among repairs, flags and problem; "" for none needed.
+    lost: exercises whose answers are gone.
+    """
 
-def find(notebook, name):
-    return next(cell for cell in notebook["cells"] if cell["id"] == name)
+    name: str
+    make: object
+    told: str = ""
+    lost: tuple = ()
 
 
 def place_of(notebook, name):
-    return notebook["cells"].index(find(notebook, name))
+    """Where the cell with an id stands."""
+    return next(k for k, c in enumerate(notebook["cells"]) if c.get("id") == name)
 
 
-def text(notebook, **settings):
-    return json.dumps(notebook, indent=1, ensure_ascii=False, **settings).encode()
+def cell_of(notebook, name):
+    return notebook["cells"][place_of(notebook, name)]
 
 
-# By hand: each takes a solved notebook and gives the bytes of a file.
+def as_bytes(notebook):
+    return json.dumps(notebook, indent=1, ensure_ascii=False).encode()
 
 
-def without_metadata(notebook):
+def code(source, **more):
+    """A code cell as Jupyter writes it."""
+    empty = {"execution_count": None, "metadata": {}, "outputs": []}
+    return {"cell_type": "code", **empty, "source": source, **more}
+
+
+def prose(source):
+    return {"cell_type": "markdown", "metadata": {}, "source": source}
+
+
+def anonymous(notebook):
+    """No ids, no metadata."""
+    for cell in notebook["cells"]:
+        cell.pop("id", None)
+        cell["metadata"] = {}
+    return notebook
+
+
+# Cells
+
+
+def copied(name):
+    def make(notebook):
+        place = place_of(notebook, name)
+        double = copy.deepcopy(notebook["cells"][place])
+        double["id"] += "-copy"
+        notebook["cells"].insert(place + 1, double)
+        return notebook
+
+    return make
+
+
+def deleted(name):
+    def make(notebook):
+        del notebook["cells"][place_of(notebook, name)]
+        return notebook
+
+    return make
+
+
+def moved(name, to=0, lose_ids=False):
+    def make(notebook):
+        cell = notebook["cells"].pop(place_of(notebook, name))
+        notebook["cells"].insert(to if to >= 0 else len(notebook["cells"]), cell)
+        return anonymous(notebook) if lose_ids else notebook
+
+    return make
+
+
+def edited(name, source):
+    def make(notebook):
+        cell_of(notebook, name)["source"] = source
+        return notebook
+
+    return make
+
+
+def retyped(name, kind):
+    def make(notebook):
+        cell = cell_of(notebook, name)
+        cell["cell_type"] = kind
+        if kind != "code":
+            cell.pop("outputs", None)
+            cell.pop("execution_count", None)
+        else:
+            cell |= {"outputs": [], "execution_count": None}
+        return notebook
+
+    return make
+
+
+def split(name, at, same_id=False, apart=False):
+    """A cell in two: before the line that begins with `at`, and from there on."""
+
+    def make(notebook):
+        place = place_of(notebook, name)
+        cell = notebook["cells"][place]
+        before, after = cell["source"].split(at, 1)
+        cell["source"] = before.rstrip("\n")
+        second = {**copy.deepcopy(cell), "source": at + after}
+        if not same_id:
+            second |= {"id": "another", "metadata": {}}
+        # Where it was split, or behind its check, where the learner ran it before.
+        notebook["cells"].insert(place + (2 if apart else 1), second)
+        return notebook
+
+    return make
+
+
+def merged(*names, without_id=False):
+    """Cells that follow each other, or not, put into the first of them."""
+
+    def make(notebook):
+        cells = [cell_of(notebook, name) for name in names]
+        cells[0]["source"] = "\n".join(cell["source"] for cell in cells)
+        gone = [cell for cell in cells[1:]]
+        notebook["cells"] = [c for c in notebook["cells"] if c not in gone]
+        if without_id:
+            cells[0] |= {"id": "another", "metadata": {}}
+        return notebook
+
+    return make
+
+
+def merged_with_its_text(notebook):
+    """The statement and the answer below it in one cell, with the statement's type."""
+    place = place_of(notebook, "xent")
+    text, answer = notebook["cells"][place - 1 : place + 1]
+    text["source"] += "\n" + answer["source"]
+    del notebook["cells"][place]
+    return notebook
+
+
+def merged_into_its_text(notebook):
+    """The same, with the answer's type."""
+    place = place_of(notebook, "xent")
+    text, answer = notebook["cells"][place - 1 : place + 1]
+    answer["source"] = text["source"] + "\n" + answer["source"]
+    del notebook["cells"][place - 1]
+    return notebook
+
+
+def swapped(one, other):
+    """The sources of two cells change places."""
+
+    def make(notebook):
+        first, second = cell_of(notebook, one), cell_of(notebook, other)
+        first["source"], second["source"] = second["source"], first["source"]
+        return notebook
+
+    return make
+
+
+def pasted_into(target, name):
+    """An answer below what stands in another cell; its own is empty again."""
+
+    def make(notebook):
+        source = cell_of(notebook, name)["source"]
+        cell_of(notebook, target)["source"] += "\n\n" + source
+        cell_of(notebook, name)["source"] = ""
+        return notebook
+
+    return make
+
+
+def fenced(name):
+    def make(notebook):
+        retyped(name, "markdown")(notebook)
+        cell = cell_of(notebook, name)
+        cell["source"] = f"```python\n{cell['source']}\n```"
+        return notebook
+
+    return make
+
+
+def first_line(name, line):
+    """A magic or shell command on top of an answer."""
+
+    def make(notebook):
+        cell = cell_of(notebook, name)
+        cell["source"] = f"{line}\n{cell['source']}"
+        return notebook
+
+    return make
+
+
+def tried_out(notebook):
+    """A copy of an answer, with its metadata, that was made a trial of it."""
+    copied("xent")(notebook)
+    cell_of(notebook, "xent-copy")["source"] = "xent([[1.0, 2.0]], [0])"
+    return notebook
+
+
+def old_try(notebook):
+    """An older, unfinished copy below the answer."""
+    copied("xent")(notebook)
+    source = "def xent(logits, labels):\n    return logits -"
+    cell_of(notebook, "xent-copy")["source"] = source
+    return notebook
+
+
+def stub_below(notebook):
+    """A fresh copy of the released cell below the answer, with a comment in it."""
+    copied("xent")(notebook)
+    source = "def xent(logits, labels):\n    # later\n    raise NotImplementedError()"
+    cell_of(notebook, "xent-copy")["source"] = source
+    return notebook
+
+
+def redefined_later(notebook):
+    last = code("def xent(a, b):\n    return 0", id="mine")
+    notebook["cells"] += [last, code("holdout = None", id="mine-2")]
+    return notebook
+
+
+def no_imports(notebook):
+    """The cell that everything rests on is emptied."""
+    second = [c for c in notebook["cells"] if c["cell_type"] == "code"][1]
+    second["source"] = "import numpy as np"
+    return notebook
+
+
+# Metadata and formats
+
+
+def no_metadata(notebook):
     for cell in notebook["cells"]:
         cell["metadata"] = {}
-    return text(notebook)
+    return notebook
 
 
-def without_ids(notebook):
+def no_ids(notebook):
     for cell in notebook["cells"]:
-        del cell["id"]
-    return text(notebook)
+        cell.pop("id", None)
+    return notebook
 
 
-def without_both(notebook):
-    for cell in notebook["cells"]:
-        del cell["id"]
-        cell["metadata"] = {}
-    return text({**notebook, "nbformat_minor": 4})
-
-
-def as_colab_saves_it(notebook):
-    for number, cell in enumerate(notebook["cells"]):
-        name = cell.pop("id")
-        cell["metadata"] = {"id": f"c0{number}Xy", "outputId": "abc", "was": name}
-        if cell["cell_type"] == "code":
-            cell["metadata"]["colab"] = {"base_uri": "https://localhost:8080/"}
-    notebook["metadata"] = {"colab": {"provenance": []}, "accelerator": "GPU"}
-    return text({**notebook, "nbformat_minor": 0})
-
-
-def as_vs_code_saves_it(notebook):
-    for cell in notebook["cells"]:
-        cell["metadata"]["vscode"] = {"languageId": "python"}
-        cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
-    return text(notebook)
-
-
-def sources_as_lists(notebook):
-    for cell in notebook["cells"]:
-        cell["source"] = list("".join(cell["source"]))
-    return text(notebook)
-
-
-def all_ids_alike(notebook):
+def all_the_same_id(notebook):
     for cell in notebook["cells"]:
         cell["id"] = "same"
-    return text(notebook)
+        cell["metadata"].pop("nbgrader", None)
+    return notebook
 
 
-def answers_moved_to_the_end(notebook):
-    moved = [cell for cell in notebook["cells"] if cell["id"] in NAMES]
-    notebook["cells"] = [c for c in notebook["cells"] if c["id"] not in NAMES] + moved
-    return text(notebook)
+def odd_metadata(notebook):
+    for number, cell in enumerate(notebook["cells"]):
+        cell["metadata"] = [[], None, "text", 7][number % 4]
+        cell["id"] = [number, None, {}, ""][number % 4]
+    return notebook
 
 
-def cells_backwards(notebook):
-    notebook["cells"].reverse()
-    return text(notebook)
+def colab(notebook):
+    """As Colab saves a notebook of its own: ids in metadata, nothing of nbgrader."""
+    for number, cell in enumerate(notebook["cells"]):
+        cell["metadata"] = {"id": f"aB3_{number}xYz"}
+        cell.pop("id", None)
+        if cell["cell_type"] == "code":
+            cell["metadata"]["outputId"] = "0c1d-22"
+            cell["execution_count"] = number
+            text = {"output_type": "stream", "name": "stdout", "text": ["hello\n"]}
+            cell["outputs"] = [text]
+        cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
+    notebook["metadata"] = {
+        "colab": {"provenance": [], "toc_visible": True},
+        "accelerator": "GPU",
+        "kernelspec": {"name": "python3", "display_name": "Python 3"},
+    }
+    return notebook | {"nbformat_minor": 0}
 
 
-def check_and_answer_swapped(notebook):
-    one, two = place_of(notebook, "xent"), place_of(notebook, "check-xent")
-    cells = notebook["cells"]
-    cells[one], cells[two] = cells[two], cells[one]
-    return text(notebook)
+def vs_code(notebook):
+    """As Visual Studio Code saves: new ids, other metadata, lists of lines."""
+    for number, cell in enumerate(notebook["cells"]):
+        cell["id"] = f"{number:08x}"
+        cell["metadata"] = {"vscode": {"languageId": "python"}}
+        cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
+    kernel = {"name": ".venv", "display_name": ".venv (3)"}
+    notebook["metadata"] = {"kernelspec": kernel}
+    return notebook
 
 
-def answer_split_in_two(notebook):
-    """Below what the cell was split at, the second half has no id of ours."""
-    cell = find(notebook, "standardise")
-    head, tail = "".join(cell["source"]).split("\n\n\n")
-    place = place_of(notebook, "standardise")
-    cell["source"] = head
-    extra = json.loads(json.dumps(new_code_cell(tail)))
-    notebook["cells"].insert(place + 1, extra)
-    return text(notebook)
+def kernelspec(value):
+    def make(notebook):
+        notebook["metadata"] = {"kernelspec": value}
+        return notebook
 
-
-def answer_in_a_new_cell(notebook):
-    """The answer's own cell was deleted, the answer is pasted elsewhere."""
-    cell = find(notebook, "xent")
-    place = place_of(notebook, "xent")
-    notebook["cells"][place] = json.loads(json.dumps(new_code_cell(cell["source"])))
-    return text(notebook)
-
-
-def answer_beside_the_stub(notebook):
-    """The starter is still there; the answer is in a cell of its own below."""
-    from helpers.lessons import notebooks
-
-    released = notebooks.read(notebooks.paths(LESSON)[1])
-    stub = next(cell for cell in released.cells if cell.id == "xent").source
-    cell = find(notebook, "xent")
-    extra = json.loads(json.dumps(new_code_cell(cell["source"])))
-    cell["source"] = stub
-    notebook["cells"].insert(place_of(notebook, "xent") + 1, extra)
-    return text(notebook)
-
-
-def two_answers_in_one_cell(notebook):
-    first, second = find(notebook, "mean_loss"), find(notebook, "xent")
-    both = "".join(first["source"]) + "\n\n\n" + "".join(second["source"])
-    first["source"] = both
-    notebook["cells"].remove(second)
-    return text(notebook)
-
-
-def answer_copied_by_mistake(notebook):
-    """A copy with the same ids stands below; both are the same."""
-    place = place_of(notebook, "xent")
-    notebook["cells"].insert(place + 1, copy.deepcopy(notebook["cells"][place]))
-    return text(notebook)
-
-
-def all_cells_twice(notebook):
-    notebook["cells"] += copy.deepcopy(notebook["cells"])
-    return text(notebook)
-
-
-def a_magic_in_an_answer(notebook):
-    cell = find(notebook, "xent")
-    cell["source"] = "%load_ext autoreload\n" + "".join(cell["source"])
-    return text(notebook)
-
-
-def other_kernel(notebook):
-    notebook["metadata"] = {"kernelspec": {"name": "ir", "language": "R"}}
-    return text(notebook)
-
-
-def no_notebook_metadata(notebook):
-    del notebook["metadata"]
-    return text(notebook)
-
-
-def odd_format_numbers(notebook):
-    return text({**notebook, "nbformat": "4", "nbformat_minor": -3})
+    return make
 
 
 def format_3(notebook):
-    cells = []
-    for cell in notebook["cells"]:
-        cell = {**cell, "language": "python"}
-        if cell["cell_type"] == "code":
-            cell["input"] = cell.pop("source")
-        cells.append(cell)
-    found = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}}
-    return text({**found, "worksheets": [{"cells": cells}]})
+    node = nbformat.from_dict(copy.deepcopy(notebook))
+    for cell in node.cells:
+        cell.pop("id", None)
+    node.nbformat_minor = 4
+    return json.loads(nbformat.writes(nbformat.convert(node, 3), version=3))
 
 
-def broken_outputs(notebook):
-    for cell in notebook["cells"]:
-        cell["outputs"] = [{"output_type": "nonsense"}, 3, None]
-    return text(notebook)
+def says(**values):
+    return lambda notebook: notebook | values
 
 
-def null_cells(notebook):
-    notebook["cells"][2:2] = [None, 3, [], {}, {"cell_type": "heading"}]
-    return text(notebook)
+def less(name):
+    def make(notebook):
+        notebook.pop(name)
+        return notebook
+
+    return make
 
 
-def byte_order_mark(notebook):
-    return b"\xef\xbb\xbf" + text(notebook)
+def wrapped(notebook):
+    """As Jupyter's server answers."""
+    return {"type": "notebook", "format": "json", "content": notebook}
 
 
-def utf_16(notebook):
-    return text(notebook).decode().encode("utf-16")
+# Size
+
+
+def many_cells(notebook):
+    more = [code(f"x_{number} = {number}") for number in range(6000)]
+    return notebook | {"cells": more + notebook["cells"]}
+
+
+def huge_output(notebook):
+    text = {"output_type": "stream", "name": "stdout", "text": "line\n" * 4_000_000}
+    cell_of(notebook, "xent")["outputs"] = [text]
+    return notebook
+
+
+def huge_source(notebook):
+    notebook["cells"].append(code("x = '" + "a" * 2_000_000 + "'"))
+    return notebook
+
+
+# Bytes
+
+
+def bytes_(change):
+    """A damage of the file's bytes."""
+    return lambda notebook: change(as_bytes(notebook))
+
+
+def text_(change):
+    return lambda notebook: change(as_bytes(notebook).decode()).encode()
+
+
+def text_in(codec):
+    return lambda notebook: as_bytes(notebook).decode().encode(codec)
+
+
+def trailing_commas(text):
+    return text.replace('"\n  }', '",\n  }').replace("\n  }\n ]", "\n  },\n ]")
+
+
+def conflict(notebook):
+    """A merge conflict in an output count and in an answer that one side has not."""
+    lines = as_bytes(notebook).decode().splitlines()
+    answer = next(k for k, line in enumerate(lines) if '"source": "def xent' in line)
+    empty = ' "source": "def xent(a, b):\\n    raise NotImplementedError()"'
+    lines[answer : answer + 1] = [
+        *("<<<<<<< HEAD", lines[answer], "=======", empty, ">>>>>>> theirs")
+    ]
+    count = next(k for k, line in enumerate(lines) if '"execution_count"' in line)
+    new = lines[count].replace("null", "7")
+    lines[count : count + 1] = [
+        *("<<<<<<< HEAD", lines[count], "=======", new, ">>>>>>> theirs")
+    ]
+    return "\n".join(lines).encode()
+
+
+def conflict_in_a_cell(notebook):
+    cell = cell_of(notebook, "xent")
+    head, body = cell["source"].split("\n", 1)
+    other = f"    return 0 * {head[9:14]}"
+    parts = ["<<<<<<< local", body, "=======", other, ">>>>>>> remote"]
+    cell["source"] = "\n".join([head, *parts])
+    return notebook
+
+
+def output_broken(notebook):
+    """Garbage in an output: the cell is no JSON, but its source is whole."""
+    stream = {"output_type": "stream", "name": "stdout", "text": "HERE"}
+    cell = cell_of(notebook, "xent")
+    cell["outputs"] = [stream]
+    cell["source"] = cell.pop("source")  # behind the outputs, as nbformat sorts
+    return as_bytes(notebook).replace(b'"HERE"', b'"\n\x01 "" {[')
+
+
+def cut_off(notebook):
+    """Cut in the middle of the last exercise but one."""
+    content = as_bytes(notebook)
+    return content[: content.index(b'"id": "mlp"') + 300]
+
+
+CUT = ("leaked_statistics", "mlp", "history_rows")  # what is gone by it
+
+
+def one_bad_byte(notebook):
+    notebook["cells"][0]["source"] += "\n\nÄÖÜ é ß ✔ ✘"
+    return as_bytes(notebook).replace(b"Warm-up", b"Warm\xff-up", 1)
 
 
 def latin_1(notebook):
-    notebook["cells"][0]["source"] = "# Übung für José"
-    return text(notebook).decode().encode("latin-1", "replace")
+    notebook["cells"][0]["source"] = "Lösung von André"
+    return as_bytes(notebook).decode().encode("cp1252", "replace")
 
 
-def windows_line_ends(notebook):
-    for cell in notebook["cells"]:
-        cell["source"] = "".join(cell["source"]).replace("\n", "\r\n")
-    return text(notebook).replace(b"\n", b"\r\n")
+def repeated(notebook):
+    """Two files in one: the released one behind the learner's."""
+    return as_bytes(notebook) + b"\n" + as_bytes(notebook)
 
 
-def trailing_comma(notebook):
-    return text(notebook).rstrip()[:-1].rstrip() + b",\n}"
+TRIAL = 'def evidence(xent, rng):\n    yield "all", 1\n\n\ncheck("00/xent", evidence)'
 
-
-def merge_conflict(notebook):
-    lines = text(notebook).split(b"\n")
-    return b"\n".join([*lines[:9], b"<<<<<<< HEAD", b"=======", *lines[9:]])
-
-
-def file_twice(notebook):
-    return text(notebook) * 2
-
-
-def something_in_front(notebook):
-    return b"<!DOCTYPE html>\n" + text(notebook)
-
-
-def nul_at_the_end(notebook):
-    return text(notebook) + bytes(100)
-
-
-BY_HAND = {
-    damage: told
-    for damage, told in [
-        (without_metadata, ""),
-        (without_ids, ""),
-        (without_both, "found by its name"),
-        (as_colab_saves_it, "found by its name"),
-        (as_vs_code_saves_it, ""),
-        (sources_as_lists, ""),
-        (all_ids_alike, ""),
-        (answers_moved_to_the_end, ""),
-        (cells_backwards, ""),
-        (check_and_answer_swapped, ""),
-        (answer_split_in_two, ""),
-        (answer_in_a_new_cell, "xent was found by its name"),
-        (answer_beside_the_stub, "xent was found by its name"),
-        (two_answers_in_one_cell, "xent was found by its name"),
-        (answer_copied_by_mistake, "xent is there 2 times"),
-        (all_cells_twice, "is there 2 times"),
-        (a_magic_in_an_answer, ""),
-        (other_kernel, ""),
-        (no_notebook_metadata, ""),
-        (odd_format_numbers, "said format '4'"),
-        (format_3, "old format"),
-        (broken_outputs, ""),
-        (null_cells, ""),
-        (byte_order_mark, ""),
-        (utf_16, "UTF-16"),
-        (latin_1, "not UTF-8"),
-        (windows_line_ends, ""),
-        (trailing_comma, "commas too many"),
-        (merge_conflict, "is damaged"),
-        (file_twice, "is damaged"),
-        (something_in_front, "is damaged"),
-        (nul_at_the_end, ""),
-    ]
-}
-# What nothing can be read from, and what is told.
-HOPELESS = {
+# All of lesson 00, on answers that are right.
+CELLS = [
+    Case("check copied", copied("check-xent"), "check-xent is there 2 times"),
+    Case("answer copied", copied("xent"), "xent is there 2 times"),
+    Case("check deleted", deleted("check-xent"), "check-xent was missing"),
+    Case("answer deleted", deleted("xent"), "answer xent is missing", ("xent",)),
+    Case("answer emptied", edited("xent", " \n"), "answer xent is missing", ("xent",)),
+    Case("answer moved up", moved("xent", 0)),
+    Case("answer moved down", moved("environment", -1)),
+    Case("check moved", moved("check-xent", 3)),
+    Case("moved and ids lost", moved("xent", 3, lose_ids=True), "found by its name"),
+    Case("check edited", edited("check-xent", "2.0"), "check-xent was edited"),
+    Case("check edited in part", edited("check-xent", TRIAL), "check-xent was edited"),
+    Case(
+        "check as text",
+        retyped("check-xent", "markdown"),
+        "type of the check",
+    ),
+    Case("answer as text", retyped("xent", "markdown"), "xent was in a text cell"),
+    Case("answer as raw", retyped("xent", "raw"), "xent was in a text cell"),
+    Case("answer in a fence", fenced("xent"), "xent was in a text cell"),
+    Case(
+        "written answer as code",
+        retyped("leaked_statistics", "code"),
+        "leaked_statistics was in a code cell",
+    ),
+    Case(
+        "split between functions",
+        split("standardise", "def apply_standardiser"),
+        "stood in 2 cells",
+    ),
+    Case(
+        "split, same id",
+        split("standardise", "def apply_standardiser", same_id=True),
+        "stood in 2 cells",
+    ),
+    Case(
+        "split, half of it behind the check",
+        split("standardise", "def apply_standardiser", apart=True),
+        "stood in 2 cells",
+    ),
+    Case("split in a function", split("holdout", "    return"), "was split"),
+    Case(
+        "split in a function, same id",
+        split("holdout", "    return", same_id=True),
+        "was split",
+    ),
+    Case("merged with its check", merged("xent", "check-xent"), "merged"),
+    Case("merged into its check", merged("check-xent", "xent"), "merged"),
+    Case("two answers merged", merged("xent", "mlp"), "mlp was found by its name"),
+    Case(
+        "two answers and a check merged, new id",
+        merged("xent", "check-xent", "mlp", without_id=True),
+        "merged",
+    ),
+    Case("merged with its statement", merged_with_its_text, "merged with text"),
+    Case("merged into its statement", merged_into_its_text, "merged with text"),
+    Case(
+        "pasted into the written answer",
+        pasted_into("leaked_statistics", "xent"),
+        "merged with text",
+    ),
+    Case("check and answer swapped", swapped("check-xent", "xent"), "xent was found"),
+    Case("two answers swapped", swapped("mlp", "xent"), "xent was found"),
+    Case("pasted into another answer", pasted_into("mlp", "xent"), "xent was found"),
+    Case("pasted into the set-up", pasted_into("73d9e520", "xent"), "xent was found"),
+    Case("pasted into a check", pasted_into("check-mlp", "xent"), "merged"),
+    Case("a trial with the answer's id", tried_out),
+    Case("an unfinished copy below", old_try, "xent is there 2 times"),
+    Case("a stub below", stub_below, "xent is there 2 times"),
+    Case("redefined by own cells", redefined_later),
+    Case("imports gone", no_imports, "set-up cell was changed"),
+    Case("a magic on top", first_line("xent", "%%time")),
+    Case("a shell command on top", first_line("xent", "!pip install keras")),
+    Case("conflict in a cell", conflict_in_a_cell, "a merge conflict"),
+]
+FORMATS = [
+    Case("metadata lost", no_metadata),
+    Case("ids lost", no_ids),
+    Case("both lost", anonymous, "found by its name"),
+    Case("one id for all", all_the_same_id, "found by its name"),
+    Case("odd metadata and ids", odd_metadata, "found by its name"),
+    Case("Colab", colab, "found by its name"),
+    Case("VS Code", vs_code, "found by its name"),
+    Case("wrong kernelspec", kernelspec({"name": "julia-1.9", "language": "julia"})),
+    Case("no kernelspec", kernelspec(None)),
+    Case("no metadata at all", less("metadata")),
+    Case("format 3", format_3, "old format (3)"),
+    Case("no format", less("nbformat"), "no format instead of 4"),
+    Case("an odd format", says(nbformat="four", nbformat_minor=-2), "said format"),
+    Case("an odd minor format", says(nbformat_minor=99)),
+    Case("wrapped by a server", wrapped),
+    Case("6000 cells more", many_cells, "5000 cells"),
+    Case("20 MB of output", huge_output),
+    Case("2 MB of source", huge_source, "million characters"),
+]
+BYTES = [
+    Case("cut off", cut_off, "file is damaged", CUT),
+    Case("trailing commas", text_(trailing_commas), "commas too many"),
+    Case("merge conflict", conflict, "merge conflict"),
+    Case("two files in one", repeated, "file is damaged"),
+    Case("single quotes", lambda nb: repr(nb).encode(), "single quotes"),
+    Case("garbage in an output", output_broken, "file is damaged"),
+    Case("BOM", bytes_(lambda content: b"\xef\xbb\xbf" + content)),
+    Case("Latin-1", latin_1, "Windows text"),
+    Case("one bad byte", one_bad_byte, "1 characters"),
+    Case("NUL in a cell", text_(lambda t: t.replace("Warm-up", "Warm\\u0000-up"))),
+    Case("NUL at the end", bytes_(lambda content: content + b"\0" * 4096)),
+    Case("NUL between", bytes_(lambda c: c.replace(b"\n", b"\0\n\0")), "zero bytes"),
+    Case("Windows line ends", bytes_(lambda c: c.replace(b"\n", b"\r\n"))),
+    Case("half of a character", text_(lambda t: t.replace("Warm", "\\ud83dWarm"))),
+]
+CODECS = ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
+BYTES += [
+    Case(codec, text_in(codec), "not UTF-8; it was converted") for codec in CODECS
+]
+NO_NOTEBOOK = {
     "empty": (b"", "is empty"),
-    "only white space": (b" \n\t\x00", "is empty"),
-    "a web page": (b"<html><body>404</body></html>", "is a web page, no notebook"),
-    "an archive": (b"PK\x03\x04" + bytes(range(256)) * 9, "is a zip archive"),
-    "a script": (b"def xent(logits, labels):\n    return 0\n", "is a Python script"),
-    "a number": (b"42", "no notebook: it holds no object"),
-    "a list": (b"[1, 2]", "no notebook: it holds no object"),
-    "no cells": (b'{"nbformat": 4}', "it has no cells"),
-    "cells that are none": (b'{"nbformat": 4, "cells": "many"}', "it has no cells"),
-    "nested": (b'{"cells":' + b"[" * 10**5, "nested too deeply"),
-    "no file": (None, "not a file"),
+    "blank": (b" \n\t", "is empty"),
+    "zeros": (b"\0" * 5000, "is empty"),
+    "a zip": (b"PK\x03\x04" + bytes(range(256)), "a zip archive or an office document"),
+    "a PDF": (b"%PDF-1.7 ...", "a PDF"),
+    "a web page": (b"<!DOCTYPE html>\n<html></html>", "a web page"),
+    "a sentence": (b"I could not do it, sorry.", "no cell could be read"),
+    "a script": (b"import keras\n\n\ndef xent(a, b):\n    pass\n", "a Python script"),
+    "a number": (b"7", "no notebook"),
+    "a list": (b"[1, 2]", "no notebook"),
+    "no cells": (b'{"nbformat": 4}', "no cells"),
+    "cells of no kind": (b'{"nbformat": 4, "cells": {"a": 1}}', "no cells"),
+    "deep": (b"[" * 100_000, "nested too deeply"),
+    "deep cells": (b'{"cell_type": ' * 50_000, "nested too deeply"),
+    "a long number": (b'{"nbformat": ' + b"9" * 10_000 + b"}", "no cell could be"),
+    "noise": (random.Random(0).randbytes(20_000), "no cell could be read"),
 }
 
 
-# By chance
+# At random
+
+WRITTEN = ("leaked_statistics", "equal_to_the_last_digit")
 
 
-def by_chance(seed):
-    """A damaged file, and the names of the answers that were left alone.
+def random_damage(seed, notebook):
+    """One to four damages at once.
 
-    One to four damages to cells, to the file's bytes, or to both. An answer was left
-    alone where no damage touched its cell.
+    Returns:
+        `(content, alive)`: bytes, and the names of the answers of which every cell
+        that has anything of them is whole and as it was.
     """
     rng = random.Random(seed)
-    notebook, left = solved(), set(NAMES)
-    for _ in range(rng.randint(0, 3)):
-        rng.choice(TO_CELLS)(rng, notebook, left)
-    content = text(notebook)
-    whole = {name: text_of(notebook, name) for name in left}
-    for _ in range(rng.randint(0 if len(left) < len(NAMES) else 1, 2)):
-        content = rng.choice(TO_BYTES)(rng, content)
-    left = {name for name in left if whole[name] and whole[name] in content}
-    return content, left
+    answers = {
+        cell["id"]: cell["source"]
+        for cell in notebook["cells"]
+        if cell["metadata"].get("nbgrader", {}).get("solution")
+    }
+    notebook = copy.deepcopy(notebook)
+    steps = rng.randint(1, 4)
+    in_bytes = rng.randint(0, min(steps, 2))
+    for _ in range(steps - in_bytes):
+        notebook = _random_change(rng, list(answers), notebook)
+    if rng.random() < 0.3:
+        lose = (no_metadata, no_ids, anonymous, colab, vs_code, all_the_same_id)
+        lose += (wrapped_text,)
+        notebook = rng.choice(lose)(notebook)
+    before = content = as_bytes(notebook)
+    for _ in range(in_bytes):
+        content = rng.choice(BYTE_DAMAGES)(rng, content)
+    alive = {n for n, source in answers.items() if _alive(source, notebook, content)}
+    if content == before and rng.random() < 0.2:
+        content = content.decode().encode(rng.choice(CODECS))
+    return content, alive
 
 
-def text_of(notebook, name):
-    """The bytes of an answer's cell in the file."""
-    cells = [cell for cell in notebook["cells"] if cell.get("id") == name]
-    wanted = "".join(cells[0]["source"]) if cells else ""
-    cells = [c for c in cells if "".join(c["source"]) == wanted]
-    if not cells:
-        return b""
-    lines = text(cells[0]).split(b"\n")
-    return b"\n".join(line if n == 0 else b"  " + line for n, line in enumerate(lines))
+def _random_change(rng, names, notebook):
+    written = next(n for n in names if n in WRITTEN)
+    one, other = rng.sample([name for name in names if name != written], 2)
+    anything = rng.choice([one, f"check-{one}", f"check-{other}", written])
+    change = rng.choice(
+        [
+            *(copied(anything), deleted(anything), moved(anything, rng.randrange(60))),
+            *(retyped(anything, "markdown"), retyped(anything, "raw"), fenced(one)),
+            *(edited(anything, "x ="), edited(anything, ""), edited(anything, "1 + 1")),
+            *(merged(one, f"check-{one}"), merged(f"check-{one}", one)),
+            *(merged(one, other), merged(one, other, without_id=True)),
+            *(swapped(one, other), swapped(one, f"check-{one}")),
+            *(
+                pasted_into(other, one),
+                pasted_into(written, one),
+                pasted_into(f"check-{other}", one),
+            ),
+            *(first_line(one, "%%time"), first_line(one, "!pip list")),
+            *(kernelspec({"name": "ir"}), less("metadata"), says(nbformat_minor=0)),
+            *(no_imports, huge_source),
+        ]
+    )
+    try:
+        return change(copy.deepcopy(notebook))
+    except (StopIteration, KeyError):  # an earlier damage took what it needs
+        return notebook
 
 
-def touch(cell, left):
-    left.discard(cell.get("id"))
+def wrapped_text(notebook):
+    """Lines instead of text, and other line ends."""
+    for cell in notebook["cells"]:
+        cell["source"] = "".join(cell["source"]).replace("\n", "\r\n")
+        cell["source"] = "".join(cell["source"]).splitlines(keepends=True)
+    return notebook
 
 
-def drop_cell(rng, notebook, left):
-    touch(notebook["cells"].pop(rng.randrange(len(notebook["cells"]))), left)
-
-
-def copy_cell(rng, notebook, left):
+def _alive(source, notebook, content):
+    """Whether all cells that hold this answer are whole in the damaged file."""
     cells = notebook["cells"]
-    cells.insert(rng.randrange(len(cells)), copy.deepcopy(rng.choice(cells)))
+    texts = ["".join(cell["source"]).replace("\r\n", "\n") for cell in cells]
+    holders = [c for c, text in zip(cells, texts, strict=True) if source in text]
+    return bool(holders) and all(_block(cell) in content for cell in holders)
 
 
-def move_cell(rng, notebook, left):
-    cells = notebook["cells"]
-    cells.insert(rng.randrange(len(cells)), cells.pop(rng.randrange(len(cells))))
+def _block(cell):
+    """A cell as it stands in a file."""
+    text = json.dumps(cell, indent=1, ensure_ascii=False)
+    return "\n".join(f"  {line}" for line in text.split("\n")).encode()
 
 
-def edit_cell(rng, notebook, left):
-    cell = rng.choice(notebook["cells"])
-    source = "".join(cell["source"])
-    place = rng.randrange(len(source) + 1)
-    cell["source"] = source[:place] + rng.choice(["\n", "x", "'''", "%%", "\\", "é"])
-    cell["source"] += source[place:]
-    touch(cell, left)
+def _span(rng, content, most):
+    begin = rng.randrange(len(content))
+    return begin, begin + rng.randint(1, most)
 
 
-def lose_metadata(rng, notebook, left):
-    for cell in rng.sample(notebook["cells"], 10):
-        cell["metadata"] = {}
+def flipped(rng, content):
+    """A few bytes are others."""
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 5)):
+        changed[rng.randrange(len(changed))] = rng.randrange(256)
+    return bytes(changed)
 
 
-def turn_type(rng, notebook, left):
-    cell = rng.choice(notebook["cells"])
-    kinds = {"code": "markdown", "markdown": "code"}
-    cell["cell_type"] = kinds.get(cell["cell_type"], "raw")
-    touch(cell, left)
+def cut_at_random(rng, content):
+    """The end is gone, as after a broken download."""
+    return content[: rng.randrange(200, len(content))]
 
 
-def add_cell(rng, notebook, left):
-    make = rng.choice([new_code_cell, new_markdown_cell])
-    cell = json.loads(json.dumps(make(rng.choice(["x = 1", "1/0", "def", "# mine"]))))
-    notebook["cells"].insert(rng.randrange(len(notebook["cells"])), cell)
+def gap(rng, content):
+    begin, end = _span(rng, content, 3000)
+    return content[:begin] + content[end:]
 
 
-def odd_value(rng, notebook, left):
-    cell = rng.choice(notebook["cells"])
-    name = rng.choice(["metadata", "outputs", "execution_count", "attachments"])
-    cell[name] = rng.choice([None, 3, "text", [], [None], {"nbgrader": 3}])
+def doubled(rng, content):
+    begin, end = _span(rng, content, 5000)
+    return content[:end] + content[begin:end] + content[end:]
 
 
-TO_CELLS = [drop_cell, copy_cell, move_cell, edit_cell, lose_metadata]
-TO_CELLS += [turn_type, add_cell, odd_value]
+def garbage(rng, content):
+    begin, size = _span(rng, content, 1)[0], rng.randint(1, 300)
+    return content[:begin] + rng.randbytes(size) + content[begin:]
 
 
-def cut(rng, content):
-    return content[: rng.randrange(len(content) + 1)]
+def zeroed(rng, content):
+    begin, end = _span(rng, content, 512)
+    return content[:begin] + bytes(end - begin) + content[end:]
 
 
-def lose_bytes(rng, content):
-    place = rng.randrange(len(content) + 1)
-    return content[:place] + content[place + rng.randint(1, 2000) :]
-
-
-def repeat_bytes(rng, content):
-    begin = rng.randrange(len(content) + 1)
-    end = begin + rng.randint(1, 2000)
-    return content[:end] + content[begin:]
-
-
-def flip_bytes(rng, content):
-    found = bytearray(content)
-    for _ in range(rng.randint(1, 5) if found else 0):
-        found[rng.randrange(len(found))] = rng.randrange(256)
-    return bytes(found)
-
-
-def add_garbage(rng, content):
-    place = rng.randrange(len(content) + 1)
-    return content[:place] + rng.randbytes(rng.randint(1, 50)) + content[place:]
-
-
-TO_BYTES = [cut, lose_bytes, repeat_bytes, flip_bytes, add_garbage]
+BYTE_DAMAGES = (flipped, cut_at_random, gap, doubled, garbage, zeroed)

@@ -1,240 +1,303 @@
 """`course doctor`: what a learner wants to know before handing a notebook in.
 
-It says what a grader would have to repair, and runs the notebook from a fresh kernel:
-what only worked because of cells that are gone, or were run in another order, stops
-there. It runs with the learner's own rights and writes nothing over their file.
+Is every answer there, and does the notebook still work from a fresh start, as the
+grader will run it? What is found is told in sentences; the learner's file is only read.
 """
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, DeadKernelError
+from nbformat.v4 import new_code_cell
 from tqdm import tqdm
 
-from helpers.checks.show import MIME
-from helpers.grading import doctor, needed, store
-from helpers.lessons import build, notebooks
+from helpers.grading import doctor, needed, reading
+from helpers.lessons.notebooks import kernel_environment, read
+from helpers.lessons.paths import NOTEBOOKS
 from helpers.lessons.script import LessonError
 
-SECONDS = 600  # for one cell
-KINDS = "Hand in the notebook itself, `NN_name.ipynb`."
+SECONDS = 300  # for one cell
+POINTS = re.compile(r": ([\d.]+) of ([\d.]+) points")
+NO_NAME = re.compile(r"name '(\w+)' is not defined|`(\w+)` is not defined")
 
 
 @dataclass
-class Findings:
-    """What was found in one notebook; sentences, in the order in which to read them."""
+class Checkup:
+    """What was found in one notebook."""
 
     lesson: str
-    repairs: list = field(default_factory=list)
-    to_do: list = field(default_factory=list)  # answers that are missing or untouched
-    hidden: list = field(default_factory=list)  # what a fresh kernel does not know
-    points: dict = field(default_factory=dict)  # exercise -> (earned, most)
-    problem: str = ""
-
-    @property
-    def ready(self):
-        return not (self.problem or self.hidden)
+    to_do: list = field(default_factory=list)  # sentences: not ready without
+    notes: list = field(default_factory=list)  # sentences: good to know
+    points: list = field(default_factory=list)  # (exercise, earned, most), fresh
 
 
-def examine(path, repaired=None):
-    """Examine a notebook, and run it from a fresh kernel.
+def main(files, repaired=""):
+    """Look at each file and print what was found; 0 where all are ready, else 1."""
+    if repaired and (len(files) > 1 or Path(repaired).exists()):
+        raise LessonError(
+            f"--repaired writes one new file, for one FILE; {repaired} may not exist "
+            "yet."
+        )
+    ready = True
+    for file in files:
+        try:
+            found = examine(Path(file), repaired)
+        except reading.Unreadable as error:
+            print(f"{file}\n  To do: {error}")
+            ready = False
+            continue
+        _print(file, found)
+        ready = ready and not found.to_do
+    return 0 if ready else 1
+
+
+def _print(file, found):
+    print(f"{file} is lesson {found.lesson}.")
+    for sentence in found.notes:
+        print(f"  Note: {sentence}")
+    for sentence in found.to_do:
+        print(f"  To do: {sentence}")
+    if found.points:
+        earned, most = (sum(one[k] for one in found.points) for k in (1, 2))
+        less = [f"{name} {e:g} of {m:g}" for name, e, m in found.points if e < m]
+        tail = f" ({', '.join(less)})" if less else ""
+        print(f"  From a fresh start your answers get {earned:g} of {most:g}{tail}.")
+    things = f"{len(found.to_do)} thing{'s' if len(found.to_do) > 1 else ''}"
+    print(
+        f"Not ready: mend {things} above, save, and run this again."
+        if found.to_do
+        else "Ready to hand in."
+    )
+
+
+def examine(path, repaired=""):
+    """Look at one notebook, as it was saved and from a fresh start: a `Checkup`.
 
     Args:
-        path: of the learner's notebook; it is not changed.
-        repaired: where to write the repaired notebook; nowhere by default.
-
-    Returns:
-        `Findings`.
+        path: the learner's file; it is only read.
+        repaired: where to write the repaired notebook; nowhere where empty.
 
     Raises:
-        LessonError: where there is no such file, or no lesson of ours in it.
+        reading.Unreadable: one sentence, where there is no notebook of this course.
     """
-    path = Path(path)
-    content = _content(path)
-    lesson = _lesson_of(path, content)
-    released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, lesson))
-    found = doctor.repair(content, released)
-    findings = Findings(lesson, [*found.repairs, *found.flags], problem=found.problem)
-    if found.problem:
-        return findings
+    content = reading.read_file(path)
+    name, released = lesson_of(content, path)
+    mended = doctor.repair(content, released)
+    if mended.problem:
+        raise reading.Unreadable(mended.problem)
     if repaired:
-        _write_new(Path(repaired), doctor.as_text(found.notebook))
-    findings.to_do = _untouched(found.notebook, released)
-    saved = _saved_outputs(content)
-    _run(found.notebook, path.parent, lesson)
-    findings.hidden = _hidden_state(found.notebook, saved)
-    findings.points = {e: (v["earned"], v["points"]) for e, v in _verdicts(found)}
-    return findings
-
-
-def _content(path):
-    if not path.exists():
-        raise LessonError(f"There is no file {path}.")
-    content = store.submitted(path)
-    if content is None:
-        raise LessonError(f"{path} is a folder or a link, not a notebook. {KINDS}")
-    return content
-
-
-def _lesson_of(path, content):
-    """The lesson that a file belongs to: by its name, else by the checks in it."""
-    names = {lesson.number: lesson.name for lesson in build.find()}
-    for name in names.values():
-        if path.stem.startswith(name):
-            return name
-    calls = re.findall(rb"check\(\s*\\?[\"'](\d\d)/", content)
-    numbers = [call.decode() for call in calls if call.decode() in names]
-    if not numbers:
-        raise LessonError(f"{path.name} is no notebook of this course. {KINDS}")
-    return names[max(set(numbers), key=numbers.count)]
-
-
-def _write_new(path, text):
-    if path.exists():
-        raise LessonError(f"{path} exists; name a new file, nothing is written over.")
-    store.write_text(path, text)
-
-
-def _untouched(notebook, released):
-    answers = {
-        cell.id: cell.source
-        for cell in released.cells
-        if cell.metadata.get("nbgrader", {}).get("solution")
-    }
-    return [
-        f"{cell.id} is as it was released: nothing was written there."
-        for cell in notebook.cells
-        if cell.id in answers and cell.source.strip() == answers[cell.id].strip()
-    ]
-
-
-# Running
-
-
-def _run(notebook, folder, lesson):
-    """Run every cell in a fresh kernel; what stops is kept as an output."""
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    with tqdm(total=len(code), desc=f"{lesson}, from a fresh kernel") as bar:
-        client = NotebookClient(
-            notebook,
-            kernel_name="python3",
-            timeout=SECONDS,
-            allow_errors=True,
-            interrupt_on_timeout=True,
-            resources={"metadata": {"path": str(folder.resolve())}},
-            on_cell_executed=lambda **event: bar.update(),
-        )
-        try:
-            client.execute(env=notebooks.kernel_environment())
-        except RuntimeError as error:  # nbclient's DeadKernelError is one
-            raise LessonError(f"The kernel died while {lesson} ran: {error}") from None
-
-
-def _verdicts(found):
-    """Exercise and verdict of every check cell that showed one."""
-    for cell in found.notebook.cells:
-        for output in cell.get("outputs", []):
-            if MIME in output.get("data", {}):
-                verdict = output["data"][MIME]
-                yield verdict["exercise"], verdict
-
-
-def _saved_outputs(content):
-    """Outputs as they were saved, by the cell's source; as far as they can be read."""
-    try:
-        notebook = nbformat.reads(content.decode("utf-8-sig"), as_version=4)
-    except Exception:  # whatever is damaged there: the doctor has told
-        return {}
-    return {
-        _squeezed(cell.source): cell.outputs
-        for cell in notebook.cells
-        if cell.cell_type == "code"
-    }
-
-
-def _squeezed(source):
-    return re.sub(r"\s+", "", source)
-
-
-def _hidden_state(notebook, saved):
-    """Sentences on cells that did well when they were saved, and do not any more."""
-    found = []
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for place, cell in enumerate(cells):
-        before = saved.get(_squeezed(cell.source))
-        if not before:
-            continue  # never run, or not as it stands now: nothing to compare
-        error = _error(cell.outputs)
-        if error and not _error(before):
-            where = _where(error, cells, place)
-            found.append(f"Cell {_called(cell)} stops from a fresh kernel: {where}")
-        found += _other_points(before, cell.outputs)
+        Path(repaired).write_text(doctor.as_text(mended.notebook), encoding="utf-8")
+    found = Checkup(name, notes=[*mended.repairs, *mended.flags])
+    found.notes = [text for text in found.notes if not text.endswith(" is missing.")]
+    _tell_unanswered(found, mended, released)
+    _tell_order(found, mended)
+    _Fresh(found, mended, path.parent).run()
     return found
 
 
-def _called(cell):
-    first = cell.source.strip().split("\n")[0][:50]
-    return f"{cell.id} (`{first}`)"
+def lesson_of(content, path):
+    """Name and released notebook of the lesson that a file belongs to.
+
+    Raises:
+        reading.Unreadable: where it is no notebook, or none of this course.
+    """
+    cells, _ = reading.read_cells(content)
+    known = {one.stem: one for one in sorted(NOTEBOOKS.glob("[0-9]*/[0-9]*.ipynb"))}
+    number = doctor.number_of(cells) or path.name[:2]
+    found = next((name for name in known if name[:2] == number), "")
+    names = {name for cell in cells for name in cell.names}
+    released = read(known[found]) if found else None
+    own_ids = (
+        {c.id for c in released.cells if "nbgrader" in c.metadata} if found else ()
+    )
+    if not (doctor.number_of(cells) or names & set(own_ids)):
+        raise reading.Unreadable(
+            "This is none of the course's notebooks: no check of a lesson is in it. "
+            f"There are {', '.join(known)}."
+        )
+    if not found:
+        raise reading.Unreadable(
+            f"Its checks belong to lesson {number}, which is not here; there are "
+            f"{', '.join(known)}."
+        )
+    return found, released
 
 
-def _error(outputs):
-    stops = [output for output in outputs if output.output_type == "error"]
-    return stops[0] if stops else None
+# As it was saved
 
 
-def _where(error, cells, place):
-    """What is wrong, and for a missing name, where it is made."""
-    missing = re.search(r"name '(\w+)' is not defined", error.evalue)
-    if not missing:
-        return f"{error.ename}: {error.evalue[:200]}"
-    name = missing[1]
-    makers = [cell for cell in cells[place + 1 :] if name in _binds(cell)]
-    if makers:
-        return f"`{name}` is only made further down, in cell {_called(makers[0])}."
-    return f"no cell makes `{name}`: the one that did is gone, or was changed."
+def _tell_unanswered(found, mended, released):
+    stubs = {cell.id: cell.source for cell in released.cells}
+    for cell in mended.notebook.cells:
+        if not cell.metadata.get("nbgrader", {}).get("solution"):
+            continue
+        if cell.id not in mended.origins:
+            found.to_do.append(
+                f"The answer {cell.id} is missing: its cell is empty or gone."
+            )
+        elif cell.source == stubs[cell.id]:
+            found.to_do.append(f"{cell.id} is not answered yet.")
+
+
+def _tell_order(found, mended):
+    """Cells that were never run, and cells that were run in another order."""
+    cells = [mended.origins.get(c.id) for c in mended.notebook.cells]
+    cells = [one for one in cells if one and one.kind == "code" and one.source.strip()]
+    run = [one for one in cells if isinstance(one.count, int)]
+    if not run:
+        found.notes.append("No cell was run since it was opened or cleared.")
+        return
+    never = [_title(one) for one in cells if one not in run]
+    if never:
+        found.notes.append(f"Never run: {_listed(never)}.")
+    late = [
+        f"{_title(below)} before {_title(above)}"
+        for above, below in zip(run, run[1:], strict=False)
+        if below.count < above.count
+    ]
+    if late:
+        found.notes.append(f"Run out of order: {_listed(late)}.")
+
+
+def _listed(names, most=4):
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _title(cell):
+    """How a learner finds a cell: its number and its first line."""
+    lines = [one for one in cell.source.splitlines() if one.strip()] or [""]
+    return f"cell {cell.number} (`{lines[0].strip()[:40]}`)"
+
+
+# From a fresh start
+
+
+class _Fresh:
+    """Runs a repaired notebook in a new kernel, and compares with what was saved."""
+
+    def __init__(self, found, mended, folder):
+        self.found, self.mended, self.folder = found, mended, folder
+        self.notebook = mended.notebook
+
+    def run(self):
+        died = self._execute()
+        for cell in self.notebook.cells:
+            if cell.cell_type != "code":
+                continue
+            if cell.id.startswith("check-"):
+                self._compare(cell)
+            else:
+                self._tell_stop(cell)
+        if died:
+            self.found.to_do.append(died)
+
+    def _execute(self):
+        """Run all cells; returns a sentence where that came to an early end."""
+        code = [cell for cell in self.notebook.cells if cell.cell_type == "code"]
+        with tqdm(total=len(code), desc="from a fresh start", leave=False) as bar:
+            client = NotebookClient(
+                self.notebook,
+                kernel_name="python3",
+                timeout=SECONDS,
+                interrupt_on_timeout=True,
+                allow_errors=True,
+                resources={"metadata": {"path": str(self.folder)}},
+                on_cell_executed=lambda **_: bar.update(),
+            )
+            try:
+                client.execute(env=kernel_environment())
+            except (DeadKernelError, CellControlSignal, RuntimeError):
+                done = [cell for cell in code if cell.get("execution_count")]
+                where = self._title((code[len(done) :] or code[-1:])[0])
+                return f"From a fresh start the kernel dies in {where}."
+        return ""
+
+    def _title(self, cell):
+        origin = self.mended.origins.get(cell.id)
+        return _title(origin) if origin else f"the cell {cell.id}"
+
+    def _tell_stop(self, cell):
+        error = _error(cell.outputs)
+        if not error:
+            return
+        saved = self.mended.origins.get(cell.id)
+        worked = saved and isinstance(saved.count, int) and not _error(saved.outputs)
+        although = ", although it worked when you ran it" if worked else ""
+        self.found.to_do.append(
+            f"From a fresh start, {self._title(cell)} stops with {error}{although}."
+            + self._hidden(error, saved)
+        )
+
+    def _compare(self, check):
+        """The check's verdict now and when it was saved."""
+        fresh, saved = _verdict(check.outputs), None
+        origin = self.mended.origins.get(check.id)
+        if origin:
+            saved = _verdict(origin.outputs)
+        name = check.id.removeprefix("check-")
+        if fresh is None:
+            told = _error(check.outputs) or "it said nothing"
+            self.found.to_do.append(f"The check of {name} did not finish: {told}.")
+            return
+        self.found.points.append((name, *fresh[:2]))
+        if saved is None or saved[0] == fresh[0]:
+            return
+        told = (
+            f"The check of {name} gave {saved[0]:g} of {saved[1]:g} points when you "
+            f"ran it, and gives {fresh[0]:g} from a fresh start."
+        )
+        if fresh[0] > saved[0]:
+            self.found.notes.append(told)
+        else:
+            self.found.to_do.append(told + self._hidden(fresh[2], origin))
+
+    def _hidden(self, text, origin):
+        """Where the name is that a cell has not, as a sentence."""
+        missing = NO_NAME.search(text)
+        if not missing:
+            return ""
+        name = missing[1] or missing[2]
+        makers = [c for c in self._submitted() if name in _binds(c)]
+        number = origin.number if origin else 0
+        below = [cell for cell in makers if cell.number > number]
+        if below:
+            return (
+                f" `{name}` is defined further down, in {_title(below[0])}: move it up."
+            )
+        if makers:
+            return f" `{name}` is defined in {_title(makers[-1])}: does that cell stop?"
+        return f" `{name}` is defined nowhere: the cell that made it is gone."
+
+    def _submitted(self):
+        cells = self.mended.origins.values()
+        return sorted((c for c in cells if c.kind == "code"), key=lambda c: c.number)
 
 
 def _binds(cell):
-    try:
-        return needed.names(cell, strict=False).binds
-    except (SyntaxError, ValueError):
+    source = doctor.plain_python(cell.source)
+    if source is None:
         return set()
+    return needed.names(new_code_cell(source), strict=False).binds
 
 
-def _other_points(before, after):
-    old, new = (
-        next((o["data"][MIME] for o in outputs if MIME in o.get("data", {})), None)
-        for outputs in (before, after)
-    )
-    if old and new and old["earned"] > new["earned"]:
-        return [
-            f"The check of {new['exercise']} gave {old['earned']:g} points when you "
-            f"saved, and {new['earned']:g} from a fresh kernel: the answer rests on "
-            "something that is not in the notebook any more."
-        ]
-    return []
+def _error(outputs):
+    """The error that a cell ended with, in a few words; "" where it did not."""
+    for output in outputs:
+        if output.get("output_type") == "error":
+            lines = str(output.get("evalue")).strip().splitlines() or [""]
+            return f"{output.get('ename')}: {lines[0][:150]}".rstrip(": .")
+    return ""
 
 
-def tell(findings):
-    """Print what was found, the decisive line last."""
-    print(f"{findings.lesson}")
-    for title, sentences in (
-        ("A grader would have to repair", findings.repairs),
-        ("Not written yet", findings.to_do),
-        ("Only works in your running kernel", findings.hidden),
-    ):
-        if sentences:
-            print(f"{title}:", *sentences, sep="\n  - ")
-    for exercise, (earned, most) in findings.points.items():
-        print(f"  {exercise:24} {earned:g} of {most:g}")
-    if findings.problem:
-        print(f"Not ready: {findings.problem} {KINDS}")
-    elif findings.hidden:
-        print("Not ready: mend the cells named above, run all cells, save.")
-    else:
-        earned, most = (
-            sum(part) for part in zip(*findings.points.values(), strict=True)
-        )
-        print(f"Ready to hand in: {earned:g} of {most:g} points by its own checks.")
+def _verdict(outputs):
+    """Points, most points and text of a check's verdict; None where there is none."""
+    for output in outputs:
+        data = output.get("data")
+        text = data.get("text/plain", "") if isinstance(data, dict) else ""
+        text = "".join(text) if isinstance(text, list) else str(text)
+        if told := POINTS.search(text):
+            return float(told[1]), float(told[2]), text
+    return None

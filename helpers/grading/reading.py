@@ -44,6 +44,23 @@ class Submitted:
     number: int = 0  # of the cell in the file, from 1
 
 
+def read_file(path):
+    """The bytes of a learner's own file.
+
+    Raises:
+        Unreadable: for a folder and everything else that is no file.
+    """
+    if path.is_dir():
+        raise Unreadable("It is a folder, not a file.")
+    if not path.is_file():
+        raise Unreadable("There is no such file.")
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise Unreadable(f"It cannot be read: {error.strerror}.") from None
+
+
 def read_cells(content):
     """The cells of a submitted file, and a sentence for each repair: `(cells, list)`.
 

@@ -51,7 +51,7 @@ def _parser():
     text = "before handing in: what must be repaired, what a fresh kernel does not know"
     doctor = command("doctor", _doctor, text, None)
     doctor.add_argument("file", nargs="+", help="a notebook; it is not changed")
-    doctor.add_argument("--repaired", help="write the repaired notebook to this file")
+    doctor.add_argument("--repaired", default="", help="write a mended copy here")
     command("kernel", _kernel, "install the warm kernels for Jupyter", None)
     _add_grading(command)
     return parser
@@ -152,14 +152,8 @@ def _reset(options):
 
 def _doctor(options):
     from helpers.grading import checkup
-    from helpers.lessons.script import LessonError
 
-    if options.repaired and len(options.file) > 1:
-        raise LessonError("--repaired takes one notebook at a time.")
-    found = [checkup.examine(path, options.repaired) for path in options.file]
-    for findings in found:
-        checkup.tell(findings)
-    return 0 if all(findings.ready for findings in found) else 1
+    return checkup.main(options.file, options.repaired)
 
 
 def _kernel(options):
