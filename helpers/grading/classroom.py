@@ -133,6 +133,7 @@ def grade(folder, options=None):
             (lesson,) = build.find([name])
             mine = [one for one in found if one.lesson == name]
             LessonRun(course, lesson, options, report).grade(mine)
+        store.remove_drafts(course)
     return report
 
 
