@@ -203,7 +203,8 @@ def leftovers(folder, home):
     kept += list(home.glob("*/warm-*"))
     lines += [f"scratch {path}" for path in kept if path.name != "lock"]
     drafts = [path for path in folder.rglob(".*") if path.name != ".ipynb_checkpoints"]
-    lines += [f"draft {path}" for path in [*drafts, *folder.rglob("*-journal")]]
+    drafts += [*folder.rglob("*-journal"), *folder.glob("evidence/scratch/*")]
+    lines += [f"draft {path}" for path in drafts]
     with open("/proc/self/mounts") as mounts:
         lines += [f"mount {line}" for line in mounts if str(home) in line]
     return lines
