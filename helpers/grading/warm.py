@@ -154,28 +154,34 @@ def private():
     Yields:
         Its socket, for `start_kernel(path=...)`.
     """
-    _sweep()
-    settings = {"prefix": PRIVATE, "ignore_cleanup_errors": True}
-    with tempfile.TemporaryDirectory(dir=folder(), **settings) as place:
-        path = Path(place) / "warm"
-        with connect(path, idle=0) as connection:
-            try:
-                yield path
-            finally:
-                with contextlib.suppress(OSError):  # it was killed
-                    connection.shutdown(socket.SHUT_WR)
-                _wait_for_end(path)
+    with contextlib.ExitStack() as stack:
+        with _alone(folder() / PRIVATE):
+            _sweep()
+            made = tempfile.TemporaryDirectory(
+                dir=folder(), prefix=PRIVATE, ignore_cleanup_errors=True
+            )
+            place = Path(stack.enter_context(made))
+            owner = stack.enter_context(open(place / "owner", "w"))
+            fcntl.flock(owner, fcntl.LOCK_EX)
+        path = place / "warm"
+        connection = stack.enter_context(connect(path, idle=0))
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):  # it was killed
+                connection.shutdown(socket.SHUT_WR)
+            _wait_for_end(path)
 
 
-def _sweep(seconds=600):
+def _sweep():
     """Remove folders whose owner and whose warm process were both killed."""
     for place in folder().glob(f"{PRIVATE}*/"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), open(place / "owner", "a") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if it lives
             try:
                 _connected(place / "warm").close()
-            except (ConnectionRefusedError, FileNotFoundError):
-                if time.time() - place.stat().st_mtime > seconds:
-                    shutil.rmtree(place)
+            except OSError:
+                shutil.rmtree(place)
 
 
 def _wait_for_end(path, seconds=5):
