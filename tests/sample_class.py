@@ -137,11 +137,15 @@ def write_class(folder, lessons, few=()):
         for student, make in students(lesson).items():
             if few and lesson is not lessons[0] and student not in few:
                 continue
-            notebook = make(lesson)
-            text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
-            path = submitted / student / lesson.name / f"{lesson.name}.ipynb"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            write_notebook(folder, student, lesson, make(lesson))
+
+
+def write_notebook(folder, student, lesson, notebook, name=""):
+    """Hand in a notebook, or the text of a file that is none."""
+    text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
+    place = Path(folder, "submitted", student, lesson.name)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name or lesson.name}.ipynb").write_text(text, encoding="utf-8")
 
 
 def in_gradebook(folder, lesson):

@@ -8,6 +8,7 @@ there; `gradebook.db`, `autograded/` and `feedback/` are made as nbgrader makes 
 import contextlib
 import fcntl
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,10 @@ from pathlib import Path
 from helpers.grading import store
 from helpers.lessons import build
 from helpers.lessons.script import LessonError
+
+# nbgrader takes names of folders as patterns: this one would be all students.
+PATTERN = re.compile(r"[*?[]")
+UNUSABLE = ("not graded", "a folder's name must not have `*`, `?` or `[`; rename it")
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,9 @@ def grade(folder, options=None):
             f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
         )
     report = Report()
+    for one in [one for one in found if PATTERN.search(one.student)]:
+        found.remove(one)
+        report.troubles[one.student, one.lesson] = UNUSABLE
     with _alone(course):
         store.remove_drafts(course)
         for name in sorted({one.lesson for one in found}):

@@ -36,7 +36,7 @@ def repair(content, released):
     """Put a submission into the form of the released notebook.
 
     Args:
-        content: bytes of the submitted file.
+        content: bytes of the submitted file, or None where it is no file.
         released: the released notebook (nbformat node); it is not changed.
 
     Returns:
@@ -72,6 +72,8 @@ def read_cells(content):
     Raises:
         Unreadable: with one sentence.
     """
+    if content is None:
+        raise Unreadable("A link, a folder or a pipe was handed in, not a file.")
     if len(content) > MOST_BYTES:
         raise Unreadable(f"The file has {len(content) / 2**20:.0f} MB; 200 are read.")
     if not content.strip(b"\x00 \t\r\n"):

@@ -99,6 +99,8 @@ def state_of(verdict, result):
         return "right", ""
     if not verdict.attempted:
         return "not attempted", ""
+    if result["state"] != "ran":
+        return result["state"], result["reason"]
     error = verdict.error or {}
     if error.get("type") == "LimitReached":
         word = next((w for part, w in WORDS.items() if part in error["message"]), "")

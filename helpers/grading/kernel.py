@@ -222,6 +222,8 @@ def _kernel(request, report):
     app = KernelApp.instance()
     app.initialize(["-f", path, *request["arguments"]])
     os.unlink(path)
+    if request["seeds"] is not None:  # `quit()` in an answer: the next cells still run
+        app.shell.ask_exit = lambda: None
     gc.unfreeze()
     tell(report, ready=True)
     report.close()

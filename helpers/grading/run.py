@@ -93,7 +93,7 @@ class LessonRun:
         old = None if self.options.again else self.result(one)
         return (
             old is None
-            or old["submission"] != store.sha256(one.path.read_bytes())
+            or old["submission"] != store.sha256(store.submitted(one.path) or b"")
             or old["prints"] != self.prints
             or old["state"] == "our fault"
         )

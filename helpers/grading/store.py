@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
+MOST_SUBMITTED = 201 * 2**20  # bytes of a file; the doctor takes 200 MB
 MOST_BYTES = 256 * 2**20  # of one stored result; outputs are capped long before
 
 
@@ -62,6 +63,20 @@ def read_json(path):
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def submitted(path):
+    """The bytes of a submitted file; None where it is none: a link, a pipe, a folder.
+
+    Who hands in a link could choose what we read, and a pipe would never end.
+    """
+    with contextlib.suppress(OSError):
+        if any(part.is_symlink() for part in (path, path.parent, path.parent.parent)):
+            return None
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(MOST_SUBMITTED)
+    return None
 
 
 def sha256(content):

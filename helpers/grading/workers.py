@@ -4,10 +4,11 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import os
-import shutil
 import signal
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+
+from nbgrader.utils import parse_utc
 
 from helpers.grading import doctor, needed, store, warm
 from helpers.grading.execute import run_notebook
@@ -75,7 +76,7 @@ def _untouched(course, one):
 def execute(course, one, prints, settings):
     """Doctor and execute one submission, and keep what came of it."""
     released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
-    repaired = doctor.repair(one.path.read_bytes(), released)
+    repaired = doctor.repair(store.submitted(one.path), released)
     _keep_notebook(course, one, repaired)
     result = _outcome(repaired, released, settings)
     _keep(course, one, prints, settings, result, repaired)
@@ -85,15 +86,27 @@ def _keep_notebook(course, one, repaired):
     place = Path(course, store.REPAIRED, one.student, one.lesson)
     text = doctor.as_text(repaired.notebook)
     store.write_text(place / f"{one.lesson}.ipynb", text)
-    stamp = one.path.with_name("timestamp.txt")
-    if stamp.exists():  # nbgrader reads from it when a submission was handed in
-        shutil.copy(stamp, place / stamp.name)
+    repaired.repairs += _copy_time(one.path.with_name("timestamp.txt"), place)
+
+
+def _copy_time(stamp, place):
+    """nbgrader reads from this file when something was handed in, or stops."""
+    content = store.submitted(stamp)
+    if content is None:
+        return []
+    try:
+        time = content.decode().strip()
+        parse_utc(time)
+    except (ValueError, OverflowError):  # not UTF-8, or no time
+        return ["The time in timestamp.txt cannot be read; it was left out."]
+    store.write_text(place / stamp.name, time)
+    return []
 
 
 def _keep(course, one, prints, settings, result, repaired):
     renamed = [] if one.path.stem == one.lesson else [_renamed(one)]
     result |= {
-        "submission": store.sha256(one.path.read_bytes()),
+        "submission": store.sha256(store.submitted(one.path) or b""),
         "prints": prints,
         "seeds": list(settings.seeds),
         "repairs": [*renamed, *repaired.repairs],

@@ -13,6 +13,7 @@ from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError, read
 
 ALWAYS = ("checks", "lessons", "runtime")  # helpers that every lesson rests on
+NEVER = ("cli", "coverage", "course_map", "pages")  # files on which no notebook rests
 
 
 def find(names=()):
@@ -45,7 +46,8 @@ def _helpers_of(lesson):
     source = lesson.path.read_text(encoding="utf-8")
     for part in sorted((ROOT / "helpers").iterdir()):
         if part.stem in ALWAYS or re.search(rf"\b{part.stem}\b", source):
-            yield from sorted(part.rglob("*.py")) if part.is_dir() else [part]
+            files = sorted(part.rglob("*.py")) if part.is_dir() else [part]
+            yield from (file for file in files if file.stem not in NEVER)
 
 
 def build(lesson, solutions=True, force=False):

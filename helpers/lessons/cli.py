@@ -48,6 +48,10 @@ def _parser():
         "work", _work, "copy the notebooks to work/, without touching what is there"
     )
     command("reset", _reset, "a fresh copy of a lesson; the old one is kept", "+")
+    text = "before handing in: what must be repaired, what a fresh kernel does not know"
+    doctor = command("doctor", _doctor, text, None)
+    doctor.add_argument("file", nargs="+", help="a notebook; it is not changed")
+    doctor.add_argument("--repaired", help="write the repaired notebook to this file")
     command("kernel", _kernel, "install the warm kernels for Jupyter", None)
     _add_grading(command)
     return parser
@@ -144,6 +148,18 @@ def _reset(options):
             target.rename(kept)
             print(f"kept: {kept.relative_to(WORK.parent)}")
     _work(options)
+
+
+def _doctor(options):
+    from helpers.grading import checkup
+    from helpers.lessons.script import LessonError
+
+    if options.repaired and len(options.file) > 1:
+        raise LessonError("--repaired takes one notebook at a time.")
+    found = [checkup.examine(path, options.repaired) for path in options.file]
+    for findings in found:
+        checkup.tell(findings)
+    return 0 if all(findings.ready for findings in found) else 1
 
 
 def _kernel(options):

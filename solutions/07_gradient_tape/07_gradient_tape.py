@@ -1782,8 +1782,8 @@ def first_apart(step, model, batches):
 
 
 # %% mistake: at the end only the weights are put back
-"""Afterwards the optimizer is that of the second run: its momentum and its counter would
-go on from there. Put `model.optimizer.variables` back at the end, too."""
+"""Afterwards the optimizer is that of the second run: whoever trains next goes on with
+its momentum and counter. Put `model.optimizer.variables` back at the end, too."""
 
 
 def first_apart(step, model, batches):

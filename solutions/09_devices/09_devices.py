@@ -847,10 +847,10 @@ def evidence(mixed_model, rng):
     yield label_one, lambda: [gap(row, 1) for row in range(3)], about
     yield "the same where relu gives 0", lambda: gap(0, -1), about
 
-    def fine(kernel, input):
-        """The gap of two logits for one weight, with the head's bias as before."""
+    def fine(kernel, input, hidden):
+        """The gap of two logits for one weight, beyond what `hidden` should be."""
         weights[0][feature, unit], weights[2][unit, label] = kernel, 1.0
-        weights[3][0] = shift
+        weights[3][0] = hidden + shift
         model.set_weights(weights)
         row = np.zeros((1, d))
         row[0, feature] = input
@@ -859,14 +859,12 @@ def evidence(mixed_model, rng):
 
     low = -float(rng.uniform(0.5, 2))
     about = {**given, "kernel": 1.0, "x": low, "bias of the head": shift}
-    yield "a hidden number somewhat below 0", lambda: fine(1.0, low), about
-    about = {**given, "kernel": 3.0007, "x": 2048, "bias of the head": shift}
+    yield "a hidden number somewhat below 0", lambda: fine(1.0, low, 0.0), about
+    # In float16 this kernel is 1, and 2047 times it 2047. In float32 the product is
+    # 2047.98, which float16 rounds to 2048.
+    about = {**given, "kernel": 1.00048, "x": 2047, "bias of the head beyond it": shift}
     label_two = "a kernel that float16 cannot hold, minus a bias"
-
-    def coarse():
-        return fine(3.0007, 2048.0) - float(np.float16(2048 * np.float16(3.0007)))
-
-    yield label_two, coarse, about
+    yield label_two, lambda: fine(1.00048, 2047.0, 2047.0), about
     yield "the global policy afterwards", lambda: keras.config.dtype_policy().name
     yield "whether it is compiled", lambda: bool(model.compiled), given
 
@@ -1554,9 +1552,11 @@ def evidence(relative_error, rng):
         return tape.gradient(total, p_tensor)
 
     def placeholder():
-        symbols = [keras.KerasTensor((None, d), dtype="float32") for _ in range(2)]
+        symbols = [keras.Input((d,)) for _ in range(2)]
         found = relative_error(*symbols)
-        return {"shape": [str(size) for size in found.shape], "dtype": found.dtype}
+        shape = [str(size) for size in found.shape]
+        later = keras.Function(symbols, found)([y_tensor, p_tensor])
+        return {"shape": shape, "dtype": found.dtype, "with numbers later": later}
 
     any_rows = tf.TensorSpec((None, d))
     settings = {"autograph": False, "input_signature": [any_rows, any_rows]}
