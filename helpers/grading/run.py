@@ -147,13 +147,16 @@ class LessonRun:
 
     def _is_saved(self, one):
         """Whether marks and feedback still lie where they were put."""
-        name = f"{self.lesson.name}.html"
-        page = self.course / "feedback" / one.student / self.lesson.name / name
+        places = [
+            self.course / step / one.student / self.lesson.name / self.lesson.name
+            for step in ("autograded", "feedback")
+        ]
         try:
             _patiently(partial(self._manual, one))
         except MissingEntry:
             return False
-        return page.exists()
+        kinds = zip(places, (".ipynb", ".html"), strict=True)
+        return all(place.with_suffix(kind).exists() for place, kind in kinds)
 
     def _register(self):
         """Enter the lesson into the gradebook, unless it is there as it is today."""
