@@ -197,7 +197,8 @@ def test_a_killed_warm_process_is_our_fault_and_started_anew(warm_path, monkeypa
     monkeypatch.setattr(execute.Line, "run", run_cell)
     monkeypatch.setattr(workers, "run_notebook", run_notebook)
     monkeypatch.setattr(workers.needed, "left_out", lambda *_: frozenset())
-    notebook = new_notebook(cells=[new_code_cell("print(1)")])
+    slow = "import time\ntime.sleep(5)\nprint(1)"  # it must not be done before
+    notebook = new_notebook(cells=[new_code_cell(slow)])
     settings = execute.Settings(warm_path=warm_path)
     result = workers._outcome(Repaired(notebook), notebook, settings)
     assert states == ["our fault", "ran"]
