@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
+from nbgrader.api import Gradebook
 
 from helpers.lessons import build, notebooks
 from helpers.lessons.answers import answers
@@ -145,6 +146,26 @@ def write_notebook(folder, student, lesson, notebook, name=""):
     place = Path(folder, "submitted", student, lesson.name)
     place.mkdir(parents=True, exist_ok=True)
     (place / f"{name or lesson.name}.ipynb").write_text(text, encoding="utf-8")
+
+
+def in_gradebook(folder, lesson):
+    """All that nbgrader's gradebook holds of each student, times aside."""
+    found = {}
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
+        for submission in book.assignment_submissions(lesson.name):
+            (notebook,) = submission.notebooks
+            grades = sorted(
+                (one.name, one.auto_score, one.manual_score, one.max_score)
+                + (one.extra_credit, one.needs_manual_grade, one.failed_tests)
+                for one in notebook.grades
+            )
+            told = sorted(
+                (one.name, one.auto_comment or "", one.manual_comment or "")
+                for one in notebook.comments
+            )
+            total = submission.score, submission.max_score
+            found[submission.student.id] = (total, grades, told)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A class from files to marks: sandbox, judge, gradebook, feedback, report."""
 
+import functools
 import json
 import os
 import re
@@ -10,10 +11,13 @@ import pytest
 from nbgrader.api import Gradebook
 from sample_class import fill, released, right, sources, students, write_class
 
-from helpers.grading import classroom, report, workers
+from helpers.checks.judge import judge_seed_by_seed
+from helpers.checks.keys import exercise_key
+from helpers.grading import classroom, doctor, report, workers
 from helpers.grading.classroom import Options, Submission, grade
 from helpers.grading.execute import Settings
 from helpers.lessons import build
+from helpers.lessons.answers import Trial, base_namespace
 from helpers.lessons.notebooks import solution_notebook
 from helpers.lessons.script import LessonError
 
@@ -108,20 +112,34 @@ def test_every_known_mistake_loses_points_and_is_named(graded, lesson):
             assert mark.note == mistake.name
 
 
-def test_marks_are_those_of_the_learners_own_check(graded):
-    """Other seeds, the same marks: for every mistake and every other style."""
-    from helpers.checks.judge import judge_seed_by_seed
-    from helpers.checks.keys import exercise_key
-    from helpers.lessons.answers import Trial, base_namespace
-
+@pytest.fixture(scope="module")
+def own_check():
+    """Function: what the learner's own check gives an answer, on its public seeds."""
     base = base_namespace(WHOLE)
-    for exercise in WHOLE.exercises:
-        key = exercise_key(f"{WHOLE.number}/{exercise.name}")
-        for number, mistake in enumerate(exercise.mistakes, start=1):
-            trial = Trial(WHOLE, exercise, mistake.name, mistake.source, base)
-            wanted = judge_seed_by_seed(key, trial.evidence).earned
-            mark = checked(graded[1], f"mistake_{number}")[exercise.name]
-            assert mark.points == pytest.approx(wanted), mistake.name
+    exercises = {exercise.name: exercise for exercise in WHOLE.exercises}
+
+    @functools.cache
+    def points(name, source):
+        key = exercise_key(f"{WHOLE.number}/{name}")
+        trial = Trial(WHOLE, exercises[name], "handed in", source, base)
+        return judge_seed_by_seed(key, trial.evidence).earned
+
+    return points
+
+
+@pytest.mark.parametrize("student", students(WHOLE))
+def test_marks_are_those_of_the_learners_own_check(graded, own_check, student):
+    """Other seeds, the same marks: for the whole class, whatever became of its files.
+
+    The answers are read from the file that was handed in, once it is mended.
+    """
+    path = graded[0] / "submitted" / student / WHOLE.name / f"{WHOLE.name}.ipynb"
+    notebook = doctor.repair(path.read_bytes(), released(WHOLE)).notebook
+    handed_in = {cell.id: cell.source for cell in notebook.cells}
+    found = checked(graded[1], student)
+    assert found.keys() == {exercise.name for exercise in WHOLE.exercises}
+    for name, mark in found.items():
+        assert mark.points == own_check(name, handed_in[name]), name
 
 
 def test_half_finished_and_untouched(graded):
@@ -260,15 +278,26 @@ def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
         assert book.find_submission(name, "mistake_2").score == 1.5
 
 
-def test_a_change_of_points_is_judged_without_executing(graded, monkeypatch):
+def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys):
     key = build.built_key(WHOLE)
     for exercise in key["exercises"]:
         if exercise["id"].endswith(f"/{FIRST}"):
             exercise["points"] = 1.0
+        if exercise["id"].endswith(f"/{SECOND}"):
+            was = exercise["mistakes"][0]["belief"]
+            exercise["mistakes"][0]["belief"] = "another belief"
     monkeypatch.setattr(build, "built_key", lambda lesson: key)
     again = grade(graded[0], Options(lessons=("00",), execute=False))
     assert again.executed == 0
     assert ("right", WHOLE.name, FIRST, 2.0, 1.0) in again.changes
+    renamed = ("mistake_1", WHOLE.name, SECOND, was, "another belief")
+    assert renamed in again.rediagnosed
+    classroom.print_table(again)
+    told = capsys.readouterr().out.split("Changed since the last grading:")[1]
+    assert f"right, 00: {FIRST}: 2 -> 1 points" in told
+    assert f"mistake_1, 00: {SECOND}: {was} -> another belief" in told
+    more = grade(graded[0], Options(lessons=("00",), execute=False))
+    assert more.changes == more.rediagnosed == []  # told once
     monkeypatch.undo()
     grade(graded[0], Options(lessons=("00",), execute=False))
 

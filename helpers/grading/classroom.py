@@ -77,7 +77,9 @@ class Report:
     repairs: dict = field(default_factory=dict)  # (student, lesson) -> sentences
     flags: dict = field(default_factory=dict)
     troubles: dict = field(default_factory=dict)  # (student, lesson) -> (state, reason)
-    changes: list = field(default_factory=list)  # (student, exercise, before, after)
+    # (student, lesson, exercise, before, after): points; diagnoses where points stay
+    changes: list = field(default_factory=list)
+    rediagnosed: list = field(default_factory=list)
     executed: int = 0
 
     def add(self, one, result, verdicts, manual):
@@ -86,9 +88,11 @@ class Report:
         before = verdicts["before"]["exercises"]
         for name, found in verdicts["exercises"].items():
             self._mark(one, name, found["earned"], found["points"], found)
-            old = before.get(name, found)["earned"]
-            if old != found["earned"]:
-                self.changes.append((*who, name, old, found["earned"]))
+            old = before.get(name, found)
+            if old["earned"] != found["earned"]:
+                self.changes.append((*who, name, old["earned"], found["earned"]))
+            elif _note(old) != _note(found):
+                self.rediagnosed.append((*who, name, _note(old), _note(found)))
         for name, (points, most) in manual.items():
             state = "to be read by a person" if points is None else "marked by hand"
             self._mark(one, name, points, most, {"state": state})
@@ -146,6 +150,7 @@ def grade(folder, options=None):
             (lesson,) = build.find([name])
             mine = [one for one in found if one.lesson == name]
             LessonRun(course, lesson, options, report).grade(mine)
+        store.remove_drafts(course)
     return report
 
 
@@ -205,6 +210,19 @@ def print_table(report):
         who: [f"{state}: {reason}"] for who, (state, reason) in report.troubles.items()
     }
     _print_sentences("Cut short", cut)
+    _print_changes(report)
+
+
+def _print_changes(report):
+    told = {}
+    for *who, name, before, after in report.changes:
+        told.setdefault(tuple(who), []).append(
+            f"{name}: {before:g} -> {after:g} points"
+        )
+    for *who, name, before, after in report.rediagnosed:
+        sentence = f"{name}: {before or 'right'} -> {after or 'right'}"
+        told.setdefault(tuple(who), []).append(sentence)
+    _print_sentences("Changed since the last grading", told)
 
 
 def _print_sentences(title, told):

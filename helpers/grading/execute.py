@@ -162,7 +162,9 @@ class Run:
 
     def note(self, state, reason):
         """The first thing that went wrong names the state; further ones are added."""
-        self.state = state if self.state == "ran" else self.state
+        self.state = (
+            state if self.state == "ran" or state == "our fault" else self.state
+        )
         self.reason = f"{self.reason}; {reason}" if self.reason else reason
 
     def flag(self, sentence):
@@ -277,12 +279,14 @@ class Line:
 
     def __enter__(self):
         end = time.monotonic() + 30
-        while time.monotonic() < end:  # until we hear what it publishes
-            self.client.kernel_info()
-            if self.iopub.socket.poll(300):
+        while time.monotonic() < end and self.kernel.poll() is None:
+            with contextlib.suppress(zmq.Again):  # it had ended just now
+                self.client.kernel_info()
+            if self.iopub.socket.poll(300):  # we hear what it publishes
                 return self
+        why = self.kernel.reason or "the kernel started and did not answer"
         self.__exit__()
-        raise warm.KernelFailed("the kernel started and did not answer")
+        raise warm.KernelFailed(why)
 
     def __exit__(self, *_):
         self.kernel.kill()
@@ -328,6 +332,8 @@ class Line:
 
     def state(self, status):
         """The word for what happened to the notebook."""
+        if self.kernel.reason == warm.ORPHANED:
+            return "our fault"
         if status == "stopped" or "time was up" in self.lost:
             return "out of time"
         return "out of memory" if "of memory" in self.kernel.reason else "crashed"

@@ -6,13 +6,16 @@ feedback and export find what the stock tools would have written.
 """
 
 import html
+import os
 import re
+from pathlib import Path
 
 from bleach import clean
 from nbconvert.filters.markdown import markdown2html
 from nbconvert.preprocessors import ClearMetadataPreprocessor
 from nbformat import from_dict
 from nbformat.v4 import new_markdown_cell, new_output
+from nbgrader.api import Gradebook
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
@@ -166,6 +169,16 @@ def verdict_outputs(verdict):
         new_output("display_data", data=shown),
         new_output("execute_result", data=points, execution_count=None),
     ]
+
+
+def create(course):
+    """Make an empty gradebook where there is none, so that no crash leaves a part."""
+    path = Path(course, "gradebook.db")
+    if path.exists():
+        return
+    draft = Path(course, "evidence", ".gradebook.db.draft")
+    Gradebook(f"sqlite:///{draft}").close()
+    os.replace(draft, path)
 
 
 def configured(config, course):

@@ -5,12 +5,15 @@ steps are kept by content, so that a run that was stopped goes on where it was.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
+from functools import partial
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
+from sqlalchemy.exc import DBAPIError
 from tqdm import tqdm
 from traitlets.config import PyFileConfigLoader
 
@@ -22,6 +25,12 @@ from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError
 
 TRIES, PAUSE = 6, 5  # for a gradebook that another program has locked; seconds
+CONCERNS_ALL = re.compile(r"\[Errno |sqlalchemy\.exc|sqlite3\.")  # disk, gradebook
+STOPPED = "nothing is lost, the run goes on where it was."
+
+
+class Locked(Exception):
+    """The gradebook is in the hands of another program just now."""
 
 
 class NotTaken(Exception):
@@ -59,8 +68,19 @@ class LessonRun:
     def result(self, one):
         return store.read_json(self.path("results", f"{one.student}.json"))
 
+    def _tell_damaged(self):
+        """Say which of our own files are no longer as they were written."""
+        places = ("run.json", "results/*.json", "verdicts/*.json", "keys/*.json")
+        for path in (path for place in places for path in self.path().glob(place)):
+            if store.read_json(path) is None:
+                name = path.relative_to(self.course)
+                tqdm.write(f"{name} is damaged; what it held is made anew.", sys.stderr)
+                path.unlink()
+
     def grade(self, found):
         """Bring these submissions to their marks."""
+        self._tell_damaged()
+        _patiently(partial(gradebook.create, self.course))
         todo = [one for one in found if self.options.execute and self._is_new(one)]
         kept = [one for one in found if one not in todo and self.result(one)]
         seeds = self._open(todo)
@@ -127,21 +147,34 @@ class LessonRun:
             self.course, self.lesson, one.student, self.keys, references, self.prints
         )
         verdicts, changed = found
-        if changed:
+        if changed or not self._is_saved(one):
             self._register()
-            self._nbgrader(self.api.autograde, one)
-            self._nbgrader(self.api.generate_feedback, one)
+            _patiently(partial(self._nbgrader, self.api.autograde, one))
+            _patiently(partial(self._nbgrader, self.api.generate_feedback, one))
             marking.note_saved(self.course, self.lesson, one.student, verdicts)
-        self.report.add(one, result, verdicts, self._manual(one))
+        manual = _patiently(partial(self._manual, one))
+        self.report.add(one, result, verdicts, manual)
+
+    def _is_saved(self, one):
+        """Whether marks and feedback still lie where they were put."""
+        places = [
+            self.course / step / one.student / self.lesson.name / self.lesson.name
+            for step in ("autograded", "feedback")
+        ]
+        try:
+            _patiently(partial(self._manual, one))
+        except MissingEntry:
+            return False
+        kinds = zip(places, (".ipynb", ".html"), strict=True)
+        return all(place.with_suffix(kind).exists() for place, kind in kinds)
 
     def _register(self):
         """Enter the lesson into the gradebook, unless it is there as it is today."""
         run = store.read_json(self.path("run.json")) or {}
-        if run.get("registered") == self.digest and self._is_known():
+        if run.get("registered") == self.digest and _patiently(self._is_known):
             return
-        outcome = self.api.generate_assignment(self.lesson.name, force=True)
-        if not outcome["success"]:
-            raise LessonError(f"nbgrader did not take the lesson: {_last(outcome)}")
+        make = partial(self.api.generate_assignment, self.lesson.name, force=True)
+        _patiently(partial(_done, make, f"the lesson {self.lesson.name}"))
         store.write_json(self.path("run.json"), {**run, "registered": self.digest})
 
     def _is_known(self):
@@ -152,18 +185,9 @@ class LessonRun:
                 return False
 
     def _nbgrader(self, step, one):
-        """One of nbgrader's own steps, again where the gradebook was locked."""
-        for _ in range(TRIES):
-            outcome = step(one.lesson, one.student, force=True)
-            if outcome["success"]:
-                return
-            if "database is locked" not in str(outcome):
-                raise NotTaken(f"nbgrader failed: {_last(outcome)}")
-            time.sleep(PAUSE)
-        raise LessonError(
-            "The gradebook is locked by another program. Close it and grade again: "
-            "nothing is lost, the run goes on where it was."
-        )
+        """One of nbgrader's own steps for one submission."""
+        call = partial(step, one.lesson, one.student, force=True)
+        _done(call, f"{one.student}, {one.lesson}")
 
     def _manual(self, one):
         """Scores of what a person grades: dict from name to (points or None, most)."""
@@ -176,6 +200,44 @@ class LessonRun:
                 for grade in notebook.grades
                 if grade.name in names
             }
+
+
+def _done(step, on_what):
+    """Take one of nbgrader's steps; raises what `_patiently` knows."""
+    outcome = step()
+    if "database is locked" in str(outcome) and not outcome["success"]:
+        raise Locked
+    if not outcome["success"] and CONCERNS_ALL.search(str(outcome)):
+        raise LessonError(
+            f"nbgrader failed on {on_what}: {_last(outcome)}. Mend that and grade "
+            f"again: {STOPPED}"
+        )
+    if not outcome["success"]:
+        raise NotTaken(f"nbgrader failed: {_last(outcome)}")
+
+
+def _patiently(work):
+    """What `work()` returns, tried again while the gradebook is locked.
+
+    Raises:
+        LessonError: one sentence, where it stays locked or cannot be used at all.
+    """
+    for _ in range(TRIES):
+        try:
+            return work()
+        except Locked:
+            pass
+        except DBAPIError as error:
+            if "database is locked" not in str(error.orig):
+                raise LessonError(
+                    f"The gradebook cannot be used: {error.orig}. Mend that, or put a "
+                    f"copy in its place, and grade again: {STOPPED}"
+                ) from None
+        time.sleep(PAUSE)
+    raise LessonError(
+        "The gradebook is locked by another program. Close it and grade again: "
+        + STOPPED
+    )
 
 
 def _last(outcome):
@@ -202,12 +264,14 @@ class References:
         if path.exists():
             return
         command = [sys.executable, "-m", "helpers.grading.judging", self.lesson.name]
+        scratch = store.scratch(self.course)
         secret = [str(seed) for seed in seeds if seed != judging.PUBLIC]
         quiet = {"COURSE_PROGRESS": "off", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        quiet |= {"TF_ENABLE_ONEDNN_OPTS": "0", "TMPDIR": str(scratch)}
         self.makers[seeds] = subprocess.Popen(
             [*command, str(path), *secret],
             cwd=ROOT,
-            env={**os.environ, **quiet, "TF_ENABLE_ONEDNN_OPTS": "0"},
+            env={**os.environ, **quiet},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -220,11 +284,9 @@ class References:
             LessonError: where the lesson's own answers do not run.
         """
         if seeds not in self.known:
-            self.start(seeds)
-            said = ""
-            if seeds in self.makers:
-                said = self.makers.pop(seeds).communicate()[1]
-            found = store.read_json(self._path(seeds))
+            found, said = self._made(seeds)
+            if found is None and not said:  # it was killed: not the lesson's fault
+                found, said = self._made(seeds)
             if found is None:
                 raise LessonError(
                     f"The references of {self.lesson.name} could not be run: "
@@ -232,6 +294,15 @@ class References:
                 )
             self.known[seeds] = found
         return self.known[seeds]
+
+    def _made(self, seeds):
+        """Records, or None; and what was said where they could not be made."""
+        if seeds not in self.makers:
+            self.start(seeds)
+        said = ""
+        if seeds in self.makers:
+            said = self.makers.pop(seeds).communicate()[1]
+        return store.read_json(self._path(seeds)), said
 
 
 def class_config(course):

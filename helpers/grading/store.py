@@ -13,12 +13,13 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
 MOST_SUBMITTED = 201 * 2**20  # bytes of a file; the doctor takes 200 MB
-MOST_BYTES = 64 * 2**20  # of one stored result; outputs are capped long before
+MOST_BYTES = 256 * 2**20  # of one stored result; outputs are capped long before
 
 
 def folder_of(course, lesson, *parts):
@@ -60,13 +61,14 @@ def write_text(path, text):
 
 
 def read_json(path):
-    """What `write_json` wrote, or None where there is nothing that can be read."""
+    """The dict that `write_json` wrote, or None where nothing of the kind is there."""
     try:
         if path.stat().st_size > MOST_BYTES:
             return None
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
 
 
 def submitted(path):
@@ -90,7 +92,16 @@ def sha256(content):
     return hashlib.sha256(content).hexdigest()
 
 
+def scratch(course):
+    """A folder for temporary files that must not outlive the run."""
+    path = Path(course, "evidence", "scratch")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def remove_drafts(course):
-    """Remove what a killed run left half written."""
-    for path in Path(course, "evidence").rglob(".*.json.*"):
-        path.unlink(missing_ok=True)
+    """Remove what a killed run left half written, and its temporary files."""
+    shutil.rmtree(Path(course, "evidence", "scratch"), ignore_errors=True)
+    for kind in (".*.json.*", ".*.ipynb.*", ".gradebook.db.*"):
+        for path in Path(course, "evidence").rglob(kind):
+            path.unlink(missing_ok=True)

@@ -25,9 +25,11 @@ from pathlib import Path
 from helpers.grading import sandbox
 
 IDLE = 300  # seconds without a kernel after which the warm process ends
+AGAIN = 10  # the same for a private one that was killed and started anew
 PATIENCE = 180  # seconds to wait for a kernel, the first import included
 TICK = 0.05  # seconds between two looks at the memory of sandboxed kernels
 PACKET = 100_000  # bytes of one message
+PRIVATE = "warm-"  # how a private warm process's folder is called
 
 # Read once, at import or at the first operation: the same in every kernel.
 FIXED = {
@@ -50,6 +52,10 @@ INSIDE = {
     "TF_NUM_INTEROP_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
 }
+
+
+KILLED = "it was stopped by signal 9 (SIGKILL)"
+ORPHANED = "the process that had forked it has ended"
 
 
 class KernelFailed(RuntimeError):
@@ -148,15 +154,34 @@ def private():
     Yields:
         Its socket, for `start_kernel(path=...)`.
     """
-    settings = {"prefix": "warm-", "ignore_cleanup_errors": True}
-    with tempfile.TemporaryDirectory(dir=folder(), **settings) as place:
-        path = Path(place) / "warm"
-        with connect(path, idle=0) as connection:
-            try:
-                yield path
-            finally:
+    with contextlib.ExitStack() as stack:
+        with _alone(folder() / PRIVATE):
+            _sweep()
+            made = tempfile.TemporaryDirectory(
+                dir=folder(), prefix=PRIVATE, ignore_cleanup_errors=True
+            )
+            place = Path(stack.enter_context(made))
+            owner = stack.enter_context(open(place / "owner", "w"))
+            fcntl.flock(owner, fcntl.LOCK_EX)
+        path = place / "warm"
+        connection = stack.enter_context(connect(path, idle=0))
+        try:
+            yield path
+        finally:
+            with contextlib.suppress(OSError):  # it was killed
                 connection.shutdown(socket.SHUT_WR)
-                _wait_for_end(path)
+            _wait_for_end(path)
+
+
+def _sweep():
+    """Remove folders whose owner and whose warm process were both killed."""
+    for place in folder().glob(f"{PRIVATE}*/"):
+        with contextlib.suppress(OSError), open(place / "owner", "a") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if it lives
+            try:
+                _connected(place / "warm").close()
+            except OSError:
+                shutil.rmtree(place)
 
 
 def _wait_for_end(path, seconds=5):
@@ -227,7 +252,7 @@ class Kernel:
                 message = None
             if message is None:
                 message = {"ended": -signal.SIGKILL, "peak": self.peak}
-                message["reason"] = "the process that had forked it has ended"
+                message["reason"] = ORPHANED
             self._sent = self._sent or "sent" in message
             if "ended" in message:
                 self.reason, self.peak = message["reason"], message["peak"]
@@ -296,7 +321,7 @@ def start_kernel(connection, limits=None, path=None, **settings):
         request |= {"sandbox": limits.plain(), "cwd": f"{sandbox.SCRATCH}/work"}
         request["env"] = {**INSIDE, "PATH": os.defpath, **request["env"]}
     for _ in range(2):  # the warm process may end just now, unused for too long
-        kernel = Kernel(connect(path))
+        kernel = Kernel(connect(path, AGAIN if path else IDLE))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             kernel.connection.send(json.dumps(request).encode())
             kernel._wait_for_start(PATIENCE)
@@ -363,6 +388,8 @@ class Server:
         """Whether it is time to end; nobody can connect any more if it is."""
         if self.forks:
             self.unused_since, self.used = time.monotonic(), True
+        elif not self.path.exists():  # nobody can connect any more
+            return True
         patience = self.idle if self.used else max(self.idle, 10)
         if self.forks or time.monotonic() - self.unused_since < patience:
             return False
@@ -372,7 +399,7 @@ class Server:
                 return False
             self.path.with_suffix(".log").unlink(missing_ok=True)
             self.path.unlink(missing_ok=True)
-            if not self.idle:  # private: its owner may have been killed
+            if self.path.parent.name.startswith(PRIVATE):  # its owner may be killed
                 shutil.rmtree(self.path.parent, ignore_errors=True)
             return True
 
@@ -491,6 +518,8 @@ class Server:
         if fork.limits and code > 128:
             code = 128 - code
         reason = fork.reason or _reason(code)
+        if code == -signal.SIGKILL and fork.limits and not fork.reason:
+            reason = f"{KILLED} when it took {fork.peak / 2**30:.1f} GB"
         message = {"ended": code, "reason": reason, "peak": fork.peak}
         self._tell(fork, message)
 

@@ -3,18 +3,21 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
+import os
+import signal
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from nbgrader.utils import parse_utc
 
-from helpers.grading import doctor, needed, store
+from helpers.grading import doctor, needed, store, warm
 from helpers.grading.execute import run_notebook
-from helpers.grading.sandbox import NotIsolated
+from helpers.grading.sandbox import NotIsolated, die_with_parent
 from helpers.lessons import notebooks
 
 NOTHING = {"cells": [], "evidence": {}, "logs": {}, "flags": []}
 NOTHING |= {"seconds": 0.0, "peak_gb": 0.0}
+RUNS = 3  # of a submission whose kernel was killed, and not by us
 KILLED = "The grader's process was killed while it ran; is there enough memory?"
 
 
@@ -32,36 +35,58 @@ def execute_all(course, todo, prints, settings, jobs):
         work = {
             pool.submit(execute, course, one, prints, settings): one for one in todo
         }
-        for job in concurrent.futures.as_completed(work):
-            job.result()
-            left.remove(work[job])
-            yield work[job]
+        try:
+            for job in concurrent.futures.as_completed(work):
+                job.result()
+                left.remove(work[job])
+                yield work[job]
+        finally:  # nobody asks for the others any more
+            pool.shutdown(wait=False, cancel_futures=True)
     for one in left:  # a process was killed: one of these may be why
         try:
             with _pool(1) as pool:
                 pool.submit(execute, course, one, prints, settings).result()
         except BrokenProcessPool:
             result = {**NOTHING, "state": "our fault", "reason": KILLED}
-            _keep(course, one, prints, settings, result, doctor.Repaired(None))
+            _keep(course, one, prints, settings, result, _untouched(course, one))
         yield one
 
 
 def _pool(jobs):
     """Fresh processes: a fork would share this one's sockets and threads."""
     fresh = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(jobs, mp_context=fresh)
+    return concurrent.futures.ProcessPoolExecutor(jobs, fresh, _end_with_grader)
+
+
+def _end_with_grader():
+    """In a worker: be killed when the grader is, or it would wait for work for ever."""
+    die_with_parent(signal.SIGKILL)
+    if os.getppid() != multiprocessing.parent_process().pid:
+        os._exit(1)
+
+
+def _untouched(course, one):
+    """The released notebook in place of one that no process got through."""
+    released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
+    repaired = doctor.Repaired(released)
+    _keep_notebook(course, one, repaired)
+    return repaired
 
 
 def execute(course, one, prints, settings):
     """Doctor and execute one submission, and keep what came of it."""
     released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
     repaired = doctor.repair(store.submitted(one.path), released)
+    _keep_notebook(course, one, repaired)
+    result = _outcome(repaired, released, settings)
+    _keep(course, one, prints, settings, result, repaired)
+
+
+def _keep_notebook(course, one, repaired):
     place = Path(course, store.REPAIRED, one.student, one.lesson)
     text = doctor.as_text(repaired.notebook)
     store.write_text(place / f"{one.lesson}.ipynb", text)
     repaired.repairs += _copy_time(one.path.with_name("timestamp.txt"), place)
-    result = _outcome(repaired, released, settings)
-    _keep(course, one, prints, settings, result, repaired)
 
 
 def _copy_time(stamp, place):
@@ -108,6 +133,14 @@ def _bounded(result):
 def _outcome(repaired, released, settings):
     if repaired.problem:
         return {**NOTHING, "state": "damaged", "reason": repaired.problem}
+    for _ in range(RUNS):
+        result = _tried(repaired, released, settings)
+        if not _may_be_bad_luck(result):
+            break
+    return result
+
+
+def _tried(repaired, released, settings):
     try:
         return _run(repaired.notebook, released, settings)
     except (NotIsolated, OSError):  # no sandbox, no room on the disk: nothing can go on
@@ -115,6 +148,14 @@ def _outcome(repaired, released, settings):
     except Exception as error:  # whatever it is, the class goes on
         reason = f"The grader stopped with {type(error).__name__}: {error}"
         return {**NOTHING, "state": "our fault", "reason": reason[:500]}
+
+
+def _may_be_bad_luck(result):
+    """Whether something else than the learner's code may have killed a kernel.
+
+    The system kills one where memory is short; who kills their own is killed again.
+    """
+    return result["state"] == "our fault" or warm.KILLED in result["reason"]
 
 
 def _run(notebook, released, settings):
