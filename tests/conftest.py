@@ -7,7 +7,8 @@ from helpers import runtime
 runtime.split_cpu()  # before any test lets TensorFlow run: lesson 09 needs two CPUs
 
 # Each of these prepares something large once: a graded class, warm processes.
-TOGETHER = ("test_class_attacks.py", "test_grade.py", "test_sandbox.py", "test_warm.py")
+TOGETHER = ("test_class_attacks.py", "test_crashes.py", "test_grade.py")
+TOGETHER += ("test_sandbox.py", "test_warm.py")
 
 
 @pytest.hookimpl(optionalhook=True)

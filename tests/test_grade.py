@@ -9,6 +9,7 @@ import signal
 import nbformat
 import pytest
 from nbgrader.api import Gradebook
+from nbgrader.apps import NbGraderAPI
 from sample_class import fill, released, right, sources, students, write_class
 
 from helpers.checks.judge import judge_seed_by_seed
@@ -300,6 +301,20 @@ def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys
     assert more.changes == more.rediagnosed == []  # told once
     monkeypatch.undo()
     grade(graded[0], Options(lessons=("00",), execute=False))
+
+
+def test_what_nbgrader_cannot_take_costs_one_student_not_the_class(graded, monkeypatch):
+    place = graded[0] / "evidence" / WHOLE.name / "verdicts" / "right.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "inputs": "others"}))
+    failed = {"success": False, "log": "ValueError: not this one"}
+    monkeypatch.setattr(NbGraderAPI, "autograde", lambda *a, **k: failed)
+    options = Options(lessons=("00",), execute=False)
+    again = grade(graded[0], options)
+    trouble = "our fault", "nbgrader failed: ValueError: not this one"
+    assert again.troubles["right", WHOLE.name] == trouble
+    assert full(checked(again, "renamed").values())
+    monkeypatch.undo()
+    assert full(checked(grade(graded[0], options), "right").values())
 
 
 def test_a_second_grading_of_the_same_folder_is_kept_out(graded):

@@ -187,7 +187,7 @@ class LessonRun:
     def _nbgrader(self, step, one):
         """One of nbgrader's own steps for one submission."""
         call = partial(step, one.lesson, one.student, force=True)
-        _done(call, f"{one.student}, {one.lesson}")
+        _done(call, f"{one.student}, {one.lesson}", students_own=True)
 
     def _manual(self, one):
         """Scores of what a person grades: dict from name to (points or None, most)."""
@@ -202,18 +202,25 @@ class LessonRun:
             }
 
 
-def _done(step, on_what):
-    """Take one of nbgrader's steps; raises what `_patiently` knows."""
+def _done(step, on_what, students_own=False):
+    """Take one of nbgrader's steps.
+
+    Raises:
+        Locked: where the gradebook is locked.
+        NotTaken: where it is `students_own`, and fails for no reason of the machine.
+        LessonError: one sentence, for all others.
+    """
     outcome = step()
     if "database is locked" in str(outcome) and not outcome["success"]:
         raise Locked
-    if not outcome["success"] and CONCERNS_ALL.search(str(outcome)):
-        raise LessonError(
-            f"nbgrader failed on {on_what}: {_last(outcome)}. Mend that and grade "
-            f"again: {STOPPED}"
-        )
-    if not outcome["success"]:
+    if outcome["success"]:
+        return
+    if students_own and not CONCERNS_ALL.search(str(outcome)):
         raise NotTaken(f"nbgrader failed: {_last(outcome)}")
+    raise LessonError(
+        f"nbgrader failed on {on_what}: {_last(outcome)}. Mend that and grade again: "
+        + STOPPED
+    )
 
 
 def _patiently(work):
