@@ -25,9 +25,6 @@ from helpers.lessons import build
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="grading needs Linux")
 
 HONEST = ("Ada", "a-first", "zoe-last")  # in the order of names: before, among, after
-# A secret like any other, fixed because luck has a part: some promises have few values
-# to choose from, and one seed in ten asks for those of the public one.
-SECRET = 20261126
 
 
 def all_cases(folder):
@@ -59,7 +56,6 @@ def graded(tmp_path_factory):
     before = contents(folder / "submitted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Settings", partial(Settings, **QUICK))
-        patch.setattr(judging, "new_seeds", lambda: [SECRET, judging.PUBLIC])
         report = grade(folder)
     assert contents(folder / "submitted") == before
     return folder, report, links
@@ -277,12 +273,42 @@ def test_an_empty_table_in_any_order_is_wrong_and_stops_no_judge():
         assert verdict.earned == earned
 
 
+def test_the_public_numbers_earn_nothing_where_the_secret_seed_asks_for_the_same():
+    """Honest answers keep such a promise; whoever replays the others, too, does not."""
+
+    def records(*numbers):
+        parts = {"kind": "f", "shape": []}
+        return [
+            {"label": str(n), "value": {**parts, "data": [float(number)]}}
+            for n, number in enumerate(numbers)
+        ]
+
+    key = {"id": "00/x", "points": 3, "promises": ["0", "1", "2"], "fixed": []}
+    key |= {
+        "mistakes": [],
+        "rtol": 1e-5,
+        "atol": 1e-8,
+        "seeds": {"1": records(5, 6, 7)},
+    }
+    reference = {"9": records(5, 60, 70)}
+    public = records(5, 6, 7)
+    for sent, earned in (
+        (records(5, 0, 0), 1),  # one promise of three
+        (records(5, 60, 0), 2),
+        (records(5, 6, 7), 0),  # all of it is the public seed's
+        (records(5, 60, 7), 1),
+    ):
+        verdict = judging.verdict_on(key, reference, {"1": public, "9": sent})
+        assert verdict.earned == earned
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="whoever runs this is no root already")
 def test_an_ordinary_user_grades_the_decisive_ones_as_root_does(graded, tmp_path):
     folder = tmp_path / "class"
     folder.mkdir()
-    for path in (*tmp_path.parents[:2], tmp_path):
-        path.chmod(0o755)
+    for path in (*tmp_path.parents, tmp_path):
+        if Path("/tmp") in path.parents:
+            path.chmod(0o755)
     os.chown(folder, other_user.NOBODY, other_user.NOBODY)
     command = [sys.executable, str(Path(own_attacks.__file__)), str(folder)]
     done = other_user.run_as_nobody(command, capture_output=True, text=True)

@@ -93,7 +93,7 @@ def run_notebook(notebook, settings=None, left_out=frozenset()):
 class Run:
     """One notebook on its way through one or more kernels."""
 
-    def __init__(self, notebook, settings, limits, left_out):
+    def __init__(self, notebook, settings, limits, left_out=frozenset()):
         self.settings, self.limits = settings, limits
         self.begin = time.monotonic()
         self.state, self.reason, self.flags = "ran", "", []

@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 
 from helpers.checks.evidence import MOST_NUMBERS, MOST_PROMISES
-from helpers.checks.judge import judge
+from helpers.checks.judge import judge, record_difference
 from helpers.lessons.script import LessonError
 
 PUBLIC = 1  # the seed that the learner's own check judges first
@@ -71,7 +71,9 @@ def verdict_on(key, reference, records_by_seed):
     public = {str(PUBLIC): clean_records(records_by_seed.get(str(PUBLIC)))}
     if None in secret.values():
         return None
-    verdict = judge({**key, "seeds": reference, "mistakes": []}, secret)
+    fixed = [*key["fixed"], *_by_heart(key, reference, secret)]
+    key_of_run = {**key, "seeds": reference, "mistakes": [], "fixed": fixed}
+    verdict = judge(key_of_run, secret)
     shown = None if None in public.values() else judge(key, public)
     if verdict.solved:
         return shown  # full marks need both
@@ -80,6 +82,28 @@ def verdict_on(key, reference, records_by_seed):
         if shown.solved:
             verdict.diagnosis = [FITTED]
     return verdict
+
+
+def _by_heart(key, reference, sent):
+    """Promises that ask for the same as on the public seed, where that was replayed.
+
+    With few values to draw from, some do. Who answers the secret seed with the public
+    one's numbers elsewhere, too, has not earned these; they then count as what could
+    be guessed does.
+    """
+    public = key["seeds"][str(PUBLIC)]
+    (expected,), (records,) = reference.values(), sent.values()
+    same = [
+        not record_difference(*pair, key)
+        for pair in zip(public, expected, strict=False)
+    ]
+    told = [
+        not record_difference(*pair, key) for pair in zip(public, records, strict=False)
+    ]
+    drawn = [i for i in range(len(same)) if i not in key["fixed"]]
+    if any(i < len(told) and told[i] and not same[i] for i in drawn):
+        return [i for i in drawn if same[i]]
+    return []
 
 
 def state_of(verdict, result):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
 MOST_SUBMITTED = 201 * 2**20  # bytes of a file; the doctor takes 200 MB
-MOST_BYTES = 256 * 2**20  # of one stored result; outputs are capped long before
+MOST_BYTES = 64 * 2**20  # of one stored result; outputs are capped long before
 
 
 def folder_of(course, lesson, *parts):
