@@ -3724,8 +3724,8 @@ class LRFinder(keras.callbacks.Callback):
 
 
 # %% mistake: a range test is made once
-"""Your lists are made when the object is made, so a second `fit` goes on where the first
-one ended. What belongs to one training starts in `on_train_begin`."""
+"""Your lists are made when the object is made, so a second `fit` goes on where the one
+before it ended. What belongs to one training starts in `on_train_begin`."""
 
 
 class LRFinder(keras.callbacks.Callback):
