@@ -214,7 +214,7 @@ class BatchLosses(keras.callbacks.Callback):
 def evidence(BatchLosses, rng):
     model = stand_in(0.01)
 
-    def train(callback, sizes, epochs):
+    def train(callback, sizes, epochs, cut=None):
         """Call the hooks as `fit` does, with running means of losses that we draw."""
         settings = {"model": model, "epochs": epochs, "steps": len(sizes)}
         hooks = keras.callbacks.CallbackList([callback], **settings)
@@ -222,7 +222,7 @@ def evidence(BatchLosses, rng):
         for epoch in range(epochs):
             hooks.on_epoch_begin(epoch)
             seen = total = 0.0
-            for batch, size in enumerate(sizes):
+            for batch, size in enumerate(sizes[:cut]):
                 seen, total = seen + size, total + size * rng.uniform(1, 9)
                 hooks.on_train_batch_begin(batch)
                 hooks.on_train_batch_end(batch, {"loss": total / seen})
@@ -258,8 +258,8 @@ def evidence(BatchLosses, rng):
         given = {"batch_sizes": sizes, "epochs": epochs}
         yield label, lambda: train(BatchLosses([*sizes]), sizes, epochs), given
     callback, sizes = BatchLosses([size, rest]), [size, rest]
-    given = {"batch_sizes": sizes, "epochs": [1, 2]}
-    train(callback, sizes, 1)
+    given = {"batch_sizes": sizes, "the first fit": "stops after one batch"}
+    train(callback, sizes, 1, cut=1)
     yield "the same object in a second fit", lambda: train(callback, sizes, 2), given
     yield "a real fit", fit, {"batch_sizes": [3, 2], "epochs": 2}
 
@@ -3422,7 +3422,7 @@ plots.range_test(tried, seen, running)
 #   its true loss. All batches have the same number of rows.
 # - the model has its old weights again, and the optimizer its old learning rate.
 #
-# 15 minutes.
+# One object serves several trainings, each of which begins its lists anew. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -3503,6 +3503,12 @@ def evidence(LRFinder, rng):
     yield "steps and epochs that ran, and the last mean", ran, given
     yield "the weights afterwards", model.get_weights()[0], given
     yield "the rate afterwards", float(model.optimizer.learning_rate), given
+
+    def again():
+        model.fit(rows, **run)
+        return [float(loss) for loss in finder.losses]
+
+    yield "losses of a second training, one object", again, given
 
 
 check("06/LRFinder", evidence)
@@ -3710,6 +3716,38 @@ class LRFinder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         if len(self.losses) >= self.steps:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: a range test is made once
+"""Your lists are made when the object is made, so a second `fit` goes on where the one
+before it ended. What belongs to one training starts in `on_train_begin`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.lo, self.hi, self.steps = lo, hi, steps
+        self.learning_rates, self.losses = [], []
+
+    def on_train_begin(self, logs=None):
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        share = len(self.losses) / (self.steps - 1)
+        self.learning_rates.append(self.lo * (self.hi / self.lo) ** share)
+        self.model.optimizer.learning_rate = self.learning_rates[-1]
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == self.steps:
             self.model.stop_training = True
 
     def on_train_end(self, logs=None):

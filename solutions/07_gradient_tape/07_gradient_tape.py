@@ -1761,6 +1761,52 @@ def first_apart(step, model, batches):
     return None
 
 
+# %% mistake: the optimizer is put back once, at the end
+"""The second run began with the momentum and the counter of the first. Put back
+`model.optimizer.variables` before each run, as you do with the weights."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+    state = [variable.numpy() for variable in model.optimizer.variables]
+    runs = []
+    for function in (model.train_on_batch, step):
+        model.set_weights(weights)
+        runs.append([(function(x, y), model.get_weights())[1] for x, y in batches])
+    model.set_weights(weights)
+    for variable, value in zip(model.optimizer.variables, state, strict=True):
+        variable.assign(value)
+    for number, (fit, mine) in enumerate(zip(*runs, strict=True), 1):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
+# %% mistake: an optimizer begins with zeros
+"""You set the optimizer to zero before each run. The model may have been trained
+before: begin from the momentum that you were given, and put that back at the end."""
+
+
+def first_apart(step, model, batches):
+    weights = model.get_weights()
+
+    def begin():
+        model.set_weights(weights)
+        for variable in model.optimizer.variables:
+            if "learning_rate" not in variable.name:
+                variable.assign(np.zeros(variable.shape))
+
+    runs = []
+    for function in (model.train_on_batch, step):
+        begin()
+        runs.append([(function(x, y), model.get_weights())[1] for x, y in batches])
+    begin()
+    for number, (fit, mine) in enumerate(zip(*runs, strict=True), 1):
+        if any(np.abs(a - b).max() > 1e-4 for a, b in zip(fit, mine, strict=True)):
+            return number
+    return None
+
+
 # %% mistake: a comparison may leave the model as it ends
 """After your comparison the model is a trained one. Somebody who compares before they
 train would start from there: put weights and optimizer back at the end, too."""
