@@ -62,6 +62,12 @@ REFUSALS = (
 )
 
 
+# Rarely libzmq ends the process whose line was cut between two parts of a message. A
+# grader's worker may die so: that costs one submission (tests/test_crashes.py). Here
+# all attacks share one process, so that they are all made again, once.
+LIBZMQ = "Assertion failed: !_more"
+
+
 @pytest.fixture(scope="module")
 def reports():
     """What all attacks got, by user; each user attacks once."""
@@ -79,6 +85,8 @@ def report(request, reports):
         if ROOT_USER and user == "ordinary":
             run = other_user.run_as_nobody
         done = run(command, **settings)
+        if LIBZMQ in done.stderr:
+            done = run(command, **settings)
         reports[user] = done.stderr if done.returncode else json.loads(done.stdout)
     assert isinstance(reports[user], dict), reports[user]
     return reports[user]
