@@ -29,7 +29,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from sample_class import fill, in_gradebook, sources, students  # noqa: E402
+from sample_class import fill, in_gradebook, sources, students, submit  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 WHO = ("right", "mistake_1", "mistake_2", "half_finished", "untouched", "copied_check")
@@ -48,8 +48,6 @@ NUMBER = re.compile(r"-?\d[\d.,e+-]*|\bnan\b|-?\binf\b")
 
 def write(folder, lesson):
     """Ten submissions; one of them ends its kernel."""
-    import nbformat
-
     makers = students(lesson)
     made = {name: makers[name](lesson) for name in WHO}
     known = {name: every["reference"] for name, every in sources(lesson).items()}
@@ -57,10 +55,7 @@ def write(folder, lesson):
     ends = {**known, second: "import os\nos._exit(1)"}
     made["ends_the_kernel"] = fill(lesson, ends)
     for name, notebook in made.items():
-        text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
-        path = folder / "submitted" / name / lesson.name / f"{lesson.name}.ipynb"
-        path.parent.mkdir(parents=True)
-        path.write_text(text, encoding="utf-8")
+        submit(folder, name, lesson, notebook)
 
 
 def begin(folder, home):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import damage as damage  # noqa: E402
-from sample_class import right  # noqa: E402
+from sample_class import right, submit  # noqa: E402
 
 from helpers.grading.classroom import grade  # noqa: E402
 from helpers.lessons import build  # noqa: E402
@@ -31,21 +31,15 @@ def write_class(folder, lesson, count, first):
     for seed in range(first, first + count):
         content, names = damage.random_damage(seed, whole)
         alive[f"seed_{seed}"] = names & exercises
-        write(folder, lesson, f"seed_{seed}", content)
+        submit(folder, f"seed_{seed}", lesson, content)
     for number, (content, _) in enumerate(list(damage.NO_NOTEBOOK.values())):
         if number < count // 10:
             alive[f"other_{number}"] = set()
-            write(folder, lesson, f"other_{number}", content)
+            submit(folder, f"other_{number}", lesson, content)
     path = folder / "submitted" / "folder" / lesson.name / f"{lesson.name}.ipynb"
     path.mkdir(parents=True)
     alive["folder"] = set()
     return alive
-
-
-def write(folder, lesson, student, content):
-    path = folder / "submitted" / student / lesson.name / f"{lesson.name}.ipynb"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content)
 
 
 def shown(folder, report, who):

@@ -12,7 +12,6 @@ import contextlib
 import io
 import multiprocessing
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ os.environ["COURSE_PROGRESS"] = "off"
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from sample_class import students  # noqa: E402
+from sample_class import students, submit  # noqa: E402
 
 STOCK = """
 c = get_config()
@@ -39,14 +38,9 @@ STOPS_STOCK = ("copied_check", "deleted_check", "cut_off")
 
 def write(folder, lesson, number):
     """Submissions of the sample class, again and again, without damaged ones."""
-    import nbformat
-
     makers = [m for name, m in students(lesson).items() if name not in STOPS_STOCK]
     for k in range(number):
-        notebook = makers[k % len(makers)](lesson)
-        path = folder / "submitted" / f"s{k:03}" / lesson.name / f"{lesson.name}.ipynb"
-        path.parent.mkdir(parents=True)
-        nbformat.write(notebook, path)
+        submit(folder, f"s{k:03}", lesson, makers[k % len(makers)](lesson))
 
 
 def seconds(command, folder):
@@ -78,8 +72,8 @@ def ours(folder, lesson):
     return seconds([*course, lesson.name], folder)
 
 
-def limit(folder, lesson, jobs):
-    """Seconds of the same cells in bare forks of a warm process, `jobs` at a time."""
+def limit(folder, lesson):
+    """Seconds of the same cells in bare forks of a warm process, one for each core."""
     import keras  # noqa: F401
 
     from helpers.grading import doctor, needed
@@ -95,7 +89,10 @@ def limit(folder, lesson, jobs):
     fork = multiprocessing.get_context("fork")
     running, begin = [], time.perf_counter()
     for sources in todo:
-        while len([process for process in running if process.is_alive()]) >= jobs:
+        while (
+            len([process for process in running if process.is_alive()])
+            >= os.cpu_count()
+        ):
             time.sleep(0.01)
         running.append(fork.Process(target=bare, args=(sources,)))
         running[-1].start()
@@ -133,17 +130,13 @@ def main():
     parser.add_argument("--submissions", type=int, default=20)
     options = parser.parse_args()
     (lesson,) = build.find([options.lesson])
-    number, jobs = options.submissions, os.cpu_count()
-    found = {}
+    number, found = options.submissions, {}
     for name, measure in (("limit", limit), ("course grade", ours), ("stock", stock)):
         with tempfile.TemporaryDirectory(prefix="class-") as place:
             write(Path(place), lesson, number)
-            more = (jobs,) if measure is limit else ()
-            found[name] = measure(Path(place), lesson, *more)
+            found[name] = measure(Path(place), lesson)
             rate = 60 * number / found[name]
             print(f"{name:14} {found[name]:6.1f} s, {rate:5.1f} a minute", flush=True)
-            shutil.rmtree(place, ignore_errors=True)
-            Path(place).mkdir()
     print(f"{found['stock'] / found['course grade']:.1f} times as many as stock")
     print(f"{found['limit'] / found['course grade']:.0%} of the limit")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
-from sample_class import fill, released, right, sources
+from sample_class import fill, released, right, sources, submit
 
 from helpers.lessons import build
 from helpers.lessons.answers import base_namespace, execute
@@ -44,9 +44,21 @@ class Case:
     student: str = ""
     beside: dict = field(default_factory=dict)  # further files: name -> text
 
-    def content(self):
-        made = self.notebook
-        return made if isinstance(made, bytes) else json.dumps(made).encode()
+    @property
+    def who(self):
+        """The name of the folder in which it is handed in."""
+        return self.student or f"m-{self.id}"
+
+
+def hand_in(folder, cases):
+    """Write what these cases say below `folder/submitted`."""
+    for case in cases:
+        made = case.notebook
+        # Not by nbformat, which would mend some of it.
+        content = made if isinstance(made, bytes) else json.dumps(made)
+        files = {case.name: content, **case.beside}
+        for name, content in files.items():
+            submit(folder, case.who, LESSON, content, name)
 
 
 def with_cell(notebook, source):

@@ -137,15 +137,19 @@ def write_class(folder, lessons, few=()):
         for student, make in students(lesson).items():
             if few and lesson is not lessons[0] and student not in few:
                 continue
-            write_notebook(folder, student, lesson, make(lesson))
+            submit(folder, student, lesson, make(lesson))
 
 
-def write_notebook(folder, student, lesson, notebook, name=""):
-    """Hand in a notebook, or the text of a file that is none."""
-    text = notebook if isinstance(notebook, str) else nbformat.writes(notebook)
-    place = Path(folder, "submitted", student, lesson.name)
-    place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name or lesson.name}.ipynb").write_text(text, encoding="utf-8")
+def submit(folder, student, lesson, notebook, name=""):
+    """Hand in a notebook, or the text or bytes of a file that is none."""
+    content = notebook
+    if not isinstance(content, str | bytes):
+        content = nbformat.writes(notebook)
+    if isinstance(content, str):
+        content = content.encode()
+    path = Path(folder, "submitted", student, lesson.name)
+    path.mkdir(parents=True, exist_ok=True)
+    (path / (name or f"{lesson.name}.ipynb")).write_bytes(content)
 
 
 def in_gradebook(folder, lesson):

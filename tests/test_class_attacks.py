@@ -17,7 +17,7 @@ import pytest
 from class_attacks import EVERYTHING, LESSON
 from nbgrader.api import Gradebook
 from own_attacks import QUICK
-from sample_class import fill, right, write_notebook
+from sample_class import fill, right, submit
 
 from helpers.grading import judging, marking, run
 from helpers.grading.classroom import Options, grade
@@ -43,17 +43,13 @@ UNUSABLE = {
 }
 
 
-def name_of(case):
-    return case.student or f"m-{case.id}"
-
-
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """The class folder, the report, and the cases as they were made for the folder."""
     folder = tmp_path_factory.mktemp("attacked")
     for student in HONEST:
-        write_notebook(folder, student, LESSON, right(LESSON))
-    own_attacks.write(folder, all_cases(folder))
+        submit(folder, student, LESSON, right(LESSON))
+    class_attacks.hand_in(folder, all_cases(folder))
     links = odd_kinds(folder)
     before = contents(folder / "submitted")
     with pytest.MonkeyPatch.context() as patch:
@@ -79,7 +75,7 @@ def odd_kinds(folder):
         place.mkdir(parents=True)
         make(place / f"{LESSON.name}.ipynb")
     for student in UNUSABLE:
-        write_notebook(folder, student, LESSON, right(LESSON))
+        submit(folder, student, LESSON, right(LESSON))
     return list(kinds)
 
 
@@ -97,7 +93,7 @@ def marks(report, student):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=lambda case: case.id)
 def test_points_are_those_that_were_earned(graded, case):
-    found = marks(graded[1], name_of(case))
+    found = marks(graded[1], case.who)
     assert set(found) == EVERYTHING
     full = {name for name, mark in found.items() if mark.points == mark.most}
     none = {name for name, mark in found.items() if mark.points == 0}
@@ -112,7 +108,7 @@ def test_points_are_those_that_were_earned(graded, case):
 )
 def test_every_result_says_what_it_is(graded, case):
     lost = EVERYTHING - case.earns
-    found = marks(graded[1], name_of(case))
+    found = marks(graded[1], case.who)
     assert {found[name].state for name in lost} == {case.state}
 
 
@@ -122,7 +118,7 @@ def test_every_result_says_what_it_is(graded, case):
     ids=lambda case: case.id,
 )
 def test_what_happened_is_told(graded, case):
-    who, report = (name_of(case), LESSON.name), graded[1]
+    who, report = (case.who, LESSON.name), graded[1]
     said = [*report.repairs.get(who, []), *report.flags.get(who, [])]
     said += report.troubles.get(who, [])
     said += [mark.note for mark in marks(report, who[0]).values()]
@@ -227,7 +223,7 @@ def test_a_dead_notebook_replaces_the_mark_of_an_earlier_one(graded):
     folder, before = graded[0], len(graded[1].marks)
     dead = class_attacks.REFERENCE["environment"] + "\nimport os\nos._exit(1)"
     answers = {**class_attacks.REFERENCE, "environment": dead}
-    write_notebook(folder, HONEST[0], LESSON, fill(LESSON, answers))
+    submit(folder, HONEST[0], LESSON, fill(LESSON, answers))
     again = grade(folder, Options(student=HONEST[0]))
     found = marks(again, HONEST[0])
     assert found["environment"].points == 0

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
-from sample_class import in_gradebook, right, with_mistake
+from sample_class import in_gradebook, right, submit, with_mistake
 
 from helpers.grading import execute, run, store, warm, workers
 from helpers.grading.classroom import Options, Submission, grade
-from helpers.grading.doctor import Repaired, as_text
+from helpers.grading.doctor import Repaired
 from helpers.lessons import build, cli
 from helpers.lessons.script import LessonError
 
@@ -34,9 +34,7 @@ def undisturbed(tmp_path_factory):
     """A class of two, graded in one go."""
     folder = tmp_path_factory.mktemp("undisturbed")
     for student, make in MAKERS.items():
-        path = folder / "submitted" / student / LESSON.name / f"{LESSON.name}.ipynb"
-        path.parent.mkdir(parents=True)
-        path.write_text(as_text(make(LESSON)), encoding="utf-8")
+        submit(folder, student, LESSON, make(LESSON))
     assert grade(folder, Options(jobs=1)).executed == 2
     return folder
 

@@ -6,11 +6,10 @@ import os
 import re
 import signal
 
-import nbformat
 import pytest
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
-from sample_class import fill, released, right, sources, students, write_class
+from sample_class import fill, released, right, sources, students, submit, write_class
 
 from helpers.checks.judge import judge_seed_by_seed
 from helpers.checks.keys import exercise_key
@@ -50,12 +49,6 @@ def a_picture():
                 return {cell.id: f"{cell.source}\n# I tried this, too."}
 
 
-def submit(folder, student, notebook, name=WHOLE.name):
-    path = folder / "submitted" / student / WHOLE.name / f"{name}.ipynb"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(nbformat.writes(notebook), encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """Folder and report of the whole class, graded once."""
@@ -63,9 +56,9 @@ def graded(tmp_path_factory):
     write_class(folder, LESSONS, few=FEW)
     known = {name: every["reference"] for name, every in sources(WHOLE).items()}
     for student, change in HONEST_TROUBLE.items():
-        submit(folder, student, fill(WHOLE, {**known, **change}))
-    submit(folder, "tries_things", fill(WHOLE, {**known, **a_picture()}))
-    submit(folder, "renamed", right(WHOLE), "hw (1)")
+        submit(folder, student, WHOLE, fill(WHOLE, {**known, **change}))
+    submit(folder, "tries_things", WHOLE, fill(WHOLE, {**known, **a_picture()}))
+    submit(folder, "renamed", WHOLE, right(WHOLE), "hw (1).ipynb")
     return folder, grade(folder)
 
 
@@ -267,7 +260,7 @@ def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
         book.find_grade(written, name, name, "mistake_2").manual_score = 1.5
         book.find_comment(written, name, name, "mistake_2").manual_comment = "Good."
         book.db.commit()
-    submit(folder, "mistake_2", released(WHOLE))
+    submit(folder, "mistake_2", WHOLE, released(WHOLE))
     again = grade(folder, Options(student="mistake_2"))
     assert again.executed == 1
     assert {mark.points for mark in checked(again, "mistake_2").values()} == {0}
@@ -347,7 +340,7 @@ def test_a_killed_process_costs_one_submission_not_the_class(monkeypatch, tmp_pa
 
 
 def test_a_lesson_that_was_not_built_is_not_graded(tmp_path, monkeypatch):
-    submit(tmp_path, "ada", released(WHOLE))
+    submit(tmp_path, "ada", WHOLE, released(WHOLE))
     monkeypatch.setattr(build, "digest", lambda lesson: "another")
     with pytest.raises(LessonError, match="course build 00_warm_up"):
         grade(tmp_path)

@@ -92,8 +92,8 @@ def _asked_for(cell, tree):
     if not cell.metadata.get("nbgrader", {}).get("locked"):
         return set()
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    names = {arg.arg for function in functions for arg in function.args.args}
-    return names - {"rng"}
+    asked = {arg.arg for function in functions for arg in function.args.args}
+    return asked - {"rng"}
 
 
 def _scopes(table, found, top=False):
@@ -137,10 +137,10 @@ def _still_needed(cells, examples, known, set_up):
     made = set().union(*(known[name].binds for name in run if name not in set_up))
     found, used = set(), set()
     for cell in reversed(cells):
-        names = known[cell.id]
+        mine = known[cell.id]
         if cell.id not in examples:
-            used |= names.uses
-        elif names.binds & used or names.changes & used & made:
+            used |= mine.uses
+        elif mine.binds & used or mine.changes & used & made:
             found.add(cell.id)
     return found
 
