@@ -123,6 +123,28 @@ def test_killed_after_the_first_result_executes_the_second_alone(undisturbed, tm
     assert [json.loads(path.read_text())["seeds"] for path in results] == [seeds] * 2
 
 
+def test_ctrl_c_stops_with_one_sentence_and_the_next_run_goes_on(undisturbed, tmp_path):
+    shutil.copytree(undisturbed / "submitted", tmp_path / "submitted")
+    command = [sys.executable, "-m", "helpers.lessons.cli", "grade", "--jobs", "1"]
+    process = subprocess.Popen(
+        [*command, os.fspath(tmp_path), "00"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(inside(tmp_path, "results").glob("*.json")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=100)[1]
+    assert process.returncode == 1 and "Traceback" not in said
+    assert said.endswith(
+        "Ctrl-C.\nGrading has stopped. Nothing is lost: the next run goes on here.\n"
+    )
+    assert goes_on(undisturbed, tmp_path) <= 1
+
+
 def test_workers_end_with_the_grader(tmp_path):
     code = """
 import time

@@ -276,7 +276,7 @@ def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys
     key = build.built_key(WHOLE)
     for exercise in key["exercises"]:
         if exercise["id"].endswith(f"/{FIRST}"):
-            exercise["points"] = 1.0
+            exercise["points"], exercise["weights"] = 1.0, [1, 1, 2]
         if exercise["id"].endswith(f"/{SECOND}"):
             was = exercise["mistakes"][0]["belief"]
             exercise["mistakes"][0]["belief"] = "another belief"
@@ -284,6 +284,8 @@ def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys
     again = grade(graded[0], Options(lessons=("00",), execute=False))
     assert again.executed == 0
     assert ("right", WHOLE.name, FIRST, 2.0, 1.0) in again.changes
+    # two of three promises kept; the third now counts twice
+    assert ("mistake_1", WHOLE.name, FIRST, 1.33, 0.5) in again.changes
     renamed = ("mistake_1", WHOLE.name, SECOND, was, "another belief")
     assert renamed in again.rediagnosed
     classroom.print_table(again)
@@ -349,3 +351,21 @@ def test_a_lesson_that_was_not_built_is_not_graded(tmp_path, monkeypatch):
 def test_an_empty_folder_is_told(tmp_path):
     with pytest.raises(LessonError, match="has no notebook"):
         grade(tmp_path)
+
+
+def test_of_several_notebooks_a_file_named_after_the_lesson_counts(tmp_path):
+    def taken():
+        (one,) = classroom.submissions(tmp_path)
+        return one.path.name
+
+    place = tmp_path / "submitted" / "ada" / WHOLE.name
+    (place / f"{WHOLE.name}.ipynb").mkdir(parents=True)
+    assert taken() == f"{WHOLE.name}.ipynb"  # a folder: reported as damaged
+    for age, name in enumerate(("newest", "older", "oldest")):
+        (place / f"{name}.ipynb").touch()
+        os.utime(place / f"{name}.ipynb", (1e9 - age, 1e9 - age))
+    assert taken() == "newest.ipynb"
+    (place / f"{WHOLE.name}.ipynb").rmdir()
+    (place / f"{WHOLE.name}.ipynb").touch()
+    os.utime(place / f"{WHOLE.name}.ipynb", (1e8, 1e8))
+    assert taken() == f"{WHOLE.name}.ipynb"

@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from helpers.checks.evidence import AnyOrder, EqualOrNot, freeze
-from helpers.checks.judge import diagnose, difference, judge
+from helpers.checks.judge import KINDS, diagnose, difference, judge
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -24,6 +25,7 @@ def make_key(reference, mistakes=(), fixed=(), seed="1"):
         "id": "09/thing",
         "points": 4.0,
         "promises": list(reference),
+        "weights": [1] * len(reference),
         "fixed": list(fixed),
         "seeds": {seed: [record(*item) for item in reference.items()]},
         "mistakes": [
@@ -66,6 +68,17 @@ def test_points_are_never_rounded_up_to_full_marks():
     key = {**make_key(reference), "points": 1.0}
     found = verdict(key, [-1, *range(1, 1000)])
     assert found.earned == 0.99 and not found.solved
+    light = {**key, "weights": [1e-12, *[1] * 999]}
+    assert verdict(light, [-1, *range(1, 1000)]).earned == 0.99
+
+
+def test_a_promise_counts_by_its_weight():
+    key = {**make_key(REFERENCE, fixed=[3]), "weights": [5, 1, 1, 3]}
+    assert verdict(key, [1.0, [0, 0], "no", 4]).earned == 2.0
+    assert verdict(key, [0.0, [1.0, 2.0], "yes", 4]).earned == 0.8
+    assert verdict(key, [1.0, [1.0, 2.0], "yes", 3]).earned == 2.8
+    thirds = {**key, "weights": [0.1, 0.2, 0.3, 0.7]}
+    assert verdict(thirds, REFERENCE.values()).earned == 4.0
 
 
 def test_points_are_not_spoiled_by_binary_fractions():
@@ -107,6 +120,8 @@ def test_a_promise_must_hold_on_every_seed():
         (AnyOrder([1, 2, 3]), AnyOrder([3, 1, 2]), ""),
         (AnyOrder([[1, 2], [3, 4]]), AnyOrder([[1, 4], [3, 2]]), "2 of 4"),
         (AnyOrder([1, 2]), [1, 2], "the evidence was changed"),
+        (AnyOrder([[1, 2]]), AnyOrder(np.zeros((0, 2))), "shape (0, 2) where"),
+        (AnyOrder(np.zeros((0, 2))), AnyOrder(np.zeros((0, 2))), ""),
         (EqualOrNot(1, 1), EqualOrNot(5, 5), ""),
         (
             EqualOrNot(1, 1),
@@ -121,6 +136,17 @@ def test_a_promise_must_hold_on_every_seed():
 def test_differences_in_words(expected, yours, words):
     found = difference(freeze(expected), freeze(yours), TOLERANCE)
     assert words in found if words else found == ""
+
+
+@pytest.mark.parametrize("word", KINDS)
+def test_forged_evidence_with_the_judges_own_words_is_only_wrong(word):
+    forged = {"not data": word}
+    for value in (1.0, None, "text", [None], {"a": 1}):
+        assert f"named {word} instead" in difference(freeze(value), forged, TOLERANCE)
+    rows, pair = freeze(AnyOrder([1, 2])), freeze(EqualOrNot(1, 1))
+    assert difference(rows, {**rows, "value": forged}, TOLERANCE)
+    both = {"list": [forged, forged]}
+    assert difference(pair, {**pair, "value": both}, TOLERANCE)
 
 
 SIGN = ("the sign", {"0": record("one", -1.0), "1": record("two", [-1.0, -2.0])})

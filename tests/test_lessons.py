@@ -369,6 +369,19 @@ def test_a_reference_that_only_stops_cannot_be_built(tmp_path):
         keys.prove(lesson, exercise, base(lesson), [1])
 
 
+@pytest.mark.parametrize("weight", ['{"no such": 2}', "{LABEL: 0}", "{LABEL: -1}"])
+def test_a_weight_is_a_positive_number_for_a_promise(tmp_path, weight):
+    source = (SOLUTIONS / "00_warm_up" / "00_warm_up.py").read_text(encoding="utf-8")
+    weight = weight.replace("LABEL", '"the backend by name"')
+    call = 'check("00/environment", evidence'
+    assert call in source
+    path = tmp_path / "00_warm_up.py"
+    path.write_text(source.replace(call, f"{call}, weights={weight}"), encoding="utf-8")
+    lesson = build.read(path)
+    with pytest.raises(LessonError, match="is not a number above 0 for one of its"):
+        keys.exercise_key(lesson, lesson.exercises[0], base(lesson), [1])
+
+
 QUIZ = r"<details><summary>(.*?)</summary>\s*(Right|No):"
 
 

@@ -36,7 +36,7 @@ class Points(float):
         return f"<small>{float(self):g} of {self.points:g} points recorded</small>"
 
 
-def check(exercise, evidence, rtol=None, atol=None, seconds=None):
+def check(exercise, evidence, rtol=None, atol=None, seconds=None, weights=None):
     """Judge your answer, show the verdict and return the points.
 
     Args:
@@ -45,6 +45,8 @@ def check(exercise, evidence, rtol=None, atol=None, seconds=None):
             what came out. Its parameters are the names that you define, and `rng`.
         rtol, atol, seconds: tolerances and time limit that differ from the usual
             ones. They count when the lesson is built; here the key's are used.
+        weights: dict from a promise to how many times it counts, where some promises
+            are worth more points than others; 1 for the rest. Used as `rtol` is.
 
     Returns:
         The points as a float, which nbgrader reads as partial credit. Whatever the

@@ -12,6 +12,7 @@ import numpy as np
 STUB = "raise NotImplementedError()"
 COMPARED = 40  # characters of an error message, of one that stopped everything: more
 COMPARED_STOP = 100
+KINDS = ("None", "text", "numbers", "a list", "a dict")  # of what is compared
 NOT_REACHED = {"type": "not reached", "message": ""}
 
 
@@ -20,6 +21,7 @@ class Promise:
     """One promise of an exercise and what became of it."""
 
     label: str
+    weight: float = 1.0
     held: bool = False
     reached: bool = False
     seed_dependent: bool = True
@@ -111,8 +113,8 @@ def _last_error(evidence):
 def _promises(key, seeds):
     promises = []
     for index, label in enumerate(key["promises"]):
-        fixed = index in key["fixed"]
-        promise = Promise(label, seed_dependent=not fixed)
+        promise = Promise(label, weight=key["weights"][index])
+        promise.seed_dependent = index not in key["fixed"]
         for reference, records in seeds:
             if not _judge_promise(promise, key, reference, records, index):
                 break
@@ -136,18 +138,19 @@ def _judge_promise(promise, key, reference, records, index):
 
 
 def _share(promises):
-    """Share of promises kept. What could be guessed counts only beside all the rest."""
-    drawn = [promise.held for promise in promises if promise.seed_dependent]
-    fixed = [promise.held for promise in promises if not promise.seed_dependent]
-    held = sum(drawn) + (sum(fixed) if all(drawn) else 0)
-    return held / len(promises) if promises else 0.0
+    """Share kept, by weight. What could be guessed counts only beside all the rest."""
+    drawn = [promise for promise in promises if promise.seed_dependent]
+    counted = promises if all(promise.held for promise in drawn) else drawn
+    held = sum(promise.weight for promise in counted if promise.held)
+    return held / sum(promise.weight for promise in promises) if promises else 0.0
 
 
 def _points(points, share):
     """Points for a share, to two decimals and never rounded up to full marks."""
-    if share == 1:
+    if share == 1:  # sums of the same weights in the same order: exactly 1
         return float(points)
-    return float(np.floor(round(points * share * 100, 6)) / 100)
+    cents = min(np.floor(round(points * share * 100, 6)), points * 100 - 1)
+    return float(max(cents, 0) / 100)
 
 
 # Comparing
@@ -200,7 +203,8 @@ def _kind(value):
         return "a dict"
     if "list" in value:
         return "a list"
-    return value.get("not data", "something that cannot be compared")
+    name = value.get("not data", "something that cannot be compared")
+    return f"an object named {name}" if name in KINDS else name
 
 
 def _named_difference(expected, yours, tolerance):
@@ -226,10 +230,10 @@ def _pair_difference(expected, yours, tolerance):
 
 
 def _sorted_rows(value):
-    if _kind(value) != "numbers" or not value["shape"]:
+    if _kind(value) != "numbers" or not value["shape"] or not value["data"]:
         return value
     rows = _array(value).reshape(value["shape"][0], -1)
-    order = np.lexsort(rows.T[::-1]) if rows.size else slice(None)
+    order = np.lexsort(rows.T[::-1])
     return {**value, "data": rows[order].ravel().tolist()}
 
 

@@ -9,11 +9,10 @@ import contextlib
 import fcntl
 import os
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.grading import store
+from helpers.grading import gradebook, store
 from helpers.lessons import build
 from helpers.lessons.script import LessonError
 
@@ -132,16 +131,14 @@ def grade(folder, options=None):
     from helpers.grading.run import LessonRun
 
     options, course = options or Options(), Path(folder).resolve()
-    # nbgrader calls alembic by name.
-    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-    os.environ["PATH"] = os.pathsep.join(path)
+    gradebook.find_alembic()
     found = submissions(course, options)
     if not found:
         raise LessonError(
             f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
         )
     report = Report()
-    for one in [one for one in found if _is_unusable(one.student)]:
+    for one in [one for one in found if is_unusable(one.student)]:
         found.remove(one)
         report.troubles[_plain(one.student), one.lesson] = "not graded", RENAME
     with _alone(course):
@@ -154,7 +151,7 @@ def grade(folder, options=None):
     return report
 
 
-def _is_unusable(name):
+def is_unusable(name):
     return UNUSABLE.search(name) or len(os.fsencode(name)) > LONGEST
 
 
@@ -170,12 +167,16 @@ def submissions(course, options=None):
     found = []
     for folder in sorted(Path(course, "submitted").glob("*/*")):
         student, lesson = folder.parent.name, folder.name
-        files = sorted(folder.glob("*.ipynb"))
+        files = list(folder.glob("*.ipynb"))
         if lesson in known and files and options.student in ("", student):
-            exact = [path for path in files if path.stem == lesson]
-            newest = max(files, key=lambda path: path.lstat().st_mtime)
-            found.append(Submission(student, lesson, (exact or [newest])[0]))
+            found.append(Submission(student, lesson, max(files, key=_rank)))
     return found
+
+
+def _rank(path):
+    """The best of several notebooks: a file, named after its lesson, the newest."""
+    named = path.stem == path.parent.name
+    return not path.is_dir(), named, path.lstat().st_mtime
 
 
 @contextlib.contextmanager

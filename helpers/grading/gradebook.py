@@ -8,6 +8,7 @@ feedback and export find what the stock tools would have written.
 import html
 import os
 import re
+import sys
 from pathlib import Path
 
 from bleach import clean
@@ -169,6 +170,12 @@ def verdict_outputs(verdict):
         new_output("display_data", data=shown),
         new_output("execute_result", data=points, execution_count=None),
     ]
+
+
+def find_alembic():
+    """Put this Python's programs on the PATH: nbgrader calls alembic by its name."""
+    path = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    os.environ["PATH"] = os.pathsep.join(path)
 
 
 def create(course):

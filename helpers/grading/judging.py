@@ -20,7 +20,6 @@ from helpers.lessons.script import LessonError
 PUBLIC = 1  # the seed that the learner's own check judges first
 MOST_TEXT, MOST_DEPTH = 20_000, 12
 WORDS = {"seconds": "out of time", "memory": "out of memory"}
-KINDS = {"None", "text", "numbers", "a list", "a dict"}  # the judge's own words
 FITTED = {
     "belief": "the numbers that the check draws are all that matter",
     "explanation": "Your answer is right for the numbers of the notebook's own check, "
@@ -164,7 +163,7 @@ def _clean_record(record):
         names = ("type", "message", "where", "line")
         clean["error"] = {name: _text(error.get(name)) for name in names}
     elif "label" in clean and is_value(record.get("value")):
-        clean["value"] = _without_rows(record.get("value"))
+        clean["value"] = record.get("value")
     else:
         return None
     if is_value(record.get("given")):
@@ -190,26 +189,10 @@ def is_value(value, depth=0):
         case ["dict"]:
             return _all_values(value["dict"], dict, depth)
         case ["not data"]:
-            return isinstance(value["not data"], str) and value["not data"] not in KINDS
+            return isinstance(value["not data"], str)
         case ["compare", "value"]:
             return _is_compared(value, depth)
     return False
-
-
-def _without_rows(value):
-    """No rows in any order become an empty list: the judge cannot sort an empty table.
-
-    An honest answer may well yield that; it is wrong then, no more.
-    """
-    if isinstance(value, list):
-        return [_without_rows(part) for part in value]
-    if not isinstance(value, dict):
-        return value
-    if value.get("compare") == "any order":
-        rows = value["value"]
-        empty = isinstance(rows, dict) and rows.get("shape", [1])[:1] == [0]
-        return {**value, "value": {"list": []}} if empty else value
-    return {name: _without_rows(part) for name, part in value.items()}
 
 
 def _is_array(value):

@@ -44,13 +44,16 @@ def fits(value):
 
 def write_text(path, text):
     """As `write_json`, for text."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path, content):
+    """As `write_json`, for bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(
-            handle, "w", encoding="utf-8", errors="backslashreplace"
-        ) as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)

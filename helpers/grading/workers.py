@@ -59,8 +59,12 @@ def _pool(jobs):
 
 
 def _end_with_grader():
-    """In a worker: be killed when the grader is, or it would wait for work for ever."""
+    """In a worker: be killed when the grader is, or it would wait for work for ever.
+
+    Ctrl-C in a terminal reaches all of them at once: the grader tells, workers end.
+    """
     die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
     if os.getppid() != multiprocessing.parent_process().pid:
         os._exit(1)
 

@@ -12,7 +12,12 @@ from helpers import runtime
 from helpers.checks.evidence import run
 from helpers.lessons.script import LessonError
 
-SETTINGS = {"rtol": 1e-4, "atol": 1e-5, "seconds": 20.0}  # what a check may override
+SETTINGS = {  # what a check may override
+    "rtol": 1e-4,
+    "atol": 1e-5,
+    "seconds": 20.0,
+    "weights": {},
+}
 
 
 def execute(source, name, namespace):

@@ -19,6 +19,9 @@ def main(arguments=None):
     except LessonError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130  # as shells tell it
 
 
 def _parser():
@@ -59,16 +62,25 @@ def _parser():
 
 def _add_grading(command):
     """What a teacher does with a class folder."""
+    text = "sort what Moodle or Canvas downloaded into a class folder"
+    collect = command("collect", _collect, text, None)
+    collect.add_argument("folder", help="course folder; made where it is missing")
+    collect.add_argument("lesson", metavar="LESSON")
+    collect.add_argument("source", help="zip file or folder with all submissions")
+    collect.add_argument("--look", action="store_true", help="only say who and what")
     text = "grade a class: doctor, sandbox, judge, nbgrader"
     grade = command("grade", _grade, text, None)
     text = "mark kept evidence anew, without executing"
     judge = command("judge", _judge, text, None)
     report = command("report", _report, "a page on each lesson for the teacher", None)
-    for sub in (grade, judge, report):
+    text = "write all marks to a table (CSV) for a platform or a spreadsheet"
+    marks = command("marks", _marks, text, None)
+    for sub in (grade, judge, report, marks):
         sub.add_argument("folder", help="course folder that holds submitted/")
         sub.add_argument("lessons", nargs="*", metavar="LESSON")
     for sub in (grade, judge):
         sub.add_argument("--student", default="", help="this one only")
+    marks.add_argument("--to", default="", help="the file; FOLDER/marks.csv")
     grade.add_argument("--again", action="store_true", help="even what was executed")
     grade.add_argument("--jobs", type=int, default=0, help="kernels at a time")
     grade.add_argument(
@@ -163,6 +175,29 @@ def _kernel(options):
         print(f"kernel {name}: installed")
 
 
+def _collect(options):
+    from helpers.grading import exchange
+    from helpers.lessons import build
+
+    (lesson,) = build.find([options.lesson])
+    write = not options.look
+    found = exchange.collect(options.folder, lesson.name, options.source, write)
+    exchange.print_collected(found)
+    return 0 if found.taken else 1
+
+
+def _marks(options):
+    from pathlib import Path
+
+    from helpers.grading import exchange
+    from helpers.lessons import build
+
+    names = [lesson.name for lesson in build.find(options.lessons)]
+    path = options.to or Path(options.folder, "marks.csv")
+    rows = exchange.write_marks(options.folder, path, names)
+    print(f"written: {path}, {len(rows)} marks")
+
+
 def _grade(options):
     from helpers.grading.classroom import Options
 
@@ -203,10 +238,10 @@ def _graded(folder, options):
 
     try:
         report = grade(folder, options)
-    except (NotIsolated, OSError) as error:
-        raise LessonError(
-            f"{error}\nGrading has stopped. Nothing is lost: the next run goes on here."
-        ) from None
+    except (NotIsolated, OSError, KeyboardInterrupt) as error:
+        reason = "Ctrl-C." if isinstance(error, KeyboardInterrupt) else error
+        told = "Grading has stopped. Nothing is lost: the next run goes on here."
+        raise LessonError(f"{reason}\n{told}") from None
     print_table(report)
 
 

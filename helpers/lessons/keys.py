@@ -74,6 +74,7 @@ def make_key(lesson, exercise, trials, seeds, solutions=True):
         **reference.settings,
         "promises": [record["label"] for record in records[seeds[0]]],
     }
+    key["weights"] = _weights(lesson, exercise, key)
     key["fixed"] = _fixed(key, list(records.values()))
     key["seeds"] = {str(seed): records[seed] for seed in seeds}
     wrong = {
@@ -115,6 +116,18 @@ def _reference_records(lesson, exercise, trial, seed):
             f"an error, the first one with {records[0]['error']['type']}."
         )
     return records
+
+
+def _weights(lesson, exercise, key):
+    """How many times each promise counts, in the order of the promises."""
+    for label, weight in key["weights"].items():
+        if label not in key["promises"] or not 0 < weight < float("inf"):
+            raise LessonError(
+                f"{lesson.path.name}:{exercise.check.line}: the weight {label!r}: "
+                f"{weight!r} of `{exercise.name}` is not a number above 0 for one of "
+                f"its promises, which are: {', '.join(key['promises'])}."
+            )
+    return [key["weights"].get(label, 1) for label in key["promises"]]
 
 
 def _fixed(key, runs):

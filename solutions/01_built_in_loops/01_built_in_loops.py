@@ -13,6 +13,7 @@
 # %%
 import contextlib
 import io
+import warnings
 
 import keras
 import numpy as np
@@ -646,6 +647,7 @@ def evidence(try_rates, rng):
         model.compile("adam", "mse", metrics=["mse"])
         return model
 
+    warnings.filterwarnings("ignore", "Even though the `tf.config")  # of the next line
     tf.config.run_functions_eagerly(True)  # compiling each model would take longer
     losses = try_rates(build, x, y, rates, epochs)
     given = {"rates": rates, "epochs": epochs}

@@ -178,7 +178,7 @@ print(f"built-in: {built_in:.2f}")
 #
 # "Be on time in 90 % of all cases" is a loss, too. Write `quantile_loss(q)`: it
 # returns a loss function `fn(y_true, y_pred)` for arrays `(n, d)`. With
-# `error = y_true - y_pred` (the picture: the other way round), a number costs
+# `error = y_true - y_pred`, a number costs
 # `q * error` where the prediction is too low, and `(1 - q) * (-error)` where it is too
 # high. The loss of a row is the mean over its `d` numbers: `fn` returns `(n,)`. It
 # works inside `fit`, and several of these losses may be in use at once. For `q = 0.9`,
@@ -265,8 +265,9 @@ def quantile_loss(q):
 
 
 # %% mistake: y_pred comes first
-"""Your loss takes `(y_pred, y_true)`. Keras passes `(y_true, y_pred)`, so too low and
-too high are exchanged and you train the quantile 1 - q."""
+"""Your error has the other sign: too low and too high are exchanged, and you train the
+quantile 1 - q. Either your loss takes `(y_pred, y_true)`, where Keras passes
+`(y_true, y_pred)`, or you subtract the wrong way round."""
 
 
 def quantile_loss(q):

@@ -2617,8 +2617,8 @@ plots.rates(lines, "Counted in epochs, the plan is over within the first one", 4
 
 # %% [markdown]
 # In a training you can watch it. The rate is read after each update, so it belongs to
-# the next one: with `decay_steps=4` and a staircase, it halves within the first epoch
-# of 4 batches.
+# the next one: with `decay_steps=4` and a staircase, you read half of it at the end of
+# the first epoch of 4 batches, and the second epoch is the first to use it.
 
 # %%
 # rows: K27, K32

@@ -3321,7 +3321,7 @@ print(f"{len(losses)} epochs, the best was number {np.argmin(losses) + 1}")
 # noise and wants to pass; a *critic* wants to tell its numbers from real ones. Each has
 # its own loss, its own optimizer and its own list of variables: the list decides who
 # moves. The critic's step takes the forgeries as they are. The forger's step goes
-# **through** the critic and leaves it alone. The cell takes about 15 seconds.
+# **through** the critic and leaves it alone. The cell takes some seconds.
 
 # %%
 # rows: G24
@@ -4655,8 +4655,9 @@ print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
 # | F | an iterator was used up |
 #
 # `slopes` calls the model as in training, without penalties. In `two_norms`, a variable
-# out of a loss's reach adds nothing. `clip_and_update` scales all gradients down to
-# the global norm `most`. 25 minutes.
+# out of a loss's reach adds nothing (`unconnected_gradients` would be for tensors and
+# `tf.Variable` only: these are weights of Keras). `clip_and_update` scales all
+# gradients down to the global norm `most`. 25 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
