@@ -7,6 +7,8 @@ import re
 import signal
 
 import pytest
+from bs4 import BeautifulSoup
+from nbconvert.exporters import HTMLExporter
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from sample_class import fill, released, right, sources, students, submit, write_class
@@ -16,7 +18,8 @@ from helpers.checks.keys import exercise_key
 from helpers.grading import classroom, doctor, report, workers
 from helpers.grading.classroom import Options, Submission, grade
 from helpers.grading.execute import Settings
-from helpers.lessons import build
+from helpers.grading.gradebook import FeedbackPage
+from helpers.lessons import build, notebooks
 from helpers.lessons.answers import Trial, base_namespace
 from helpers.lessons.notebooks import solution_notebook
 from helpers.lessons.script import LessonError
@@ -369,3 +372,14 @@ def test_of_several_notebooks_a_file_named_after_the_lesson_counts(tmp_path):
     (place / f"{WHOLE.name}.ipynb").touch()
     os.utime(place / f"{WHOLE.name}.ipynb", (1e8, 1e8))
     assert taken() == f"{WHOLE.name}.ipynb"
+
+
+def test_a_feedback_page_is_the_one_that_nbconvert_makes():
+    notebook = notebooks.read(notebooks.paths(WHOLE)[0])
+    for cell in notebook.cells[:30]:
+        for output in cell.get("outputs", ()):
+            output.get("metadata", {}).clear()  # a picture without a description
+    ours, _ = FeedbackPage().from_notebook_node(notebook)
+    theirs, _ = HTMLExporter().from_notebook_node(notebook)
+    assert "tabindex" in ours and "No description has been provided" in ours
+    assert str(BeautifulSoup(ours, features="html.parser")) == theirs
