@@ -2163,9 +2163,14 @@ def total_from_parts(logs, loss_weights, extra=0.0, n=None, batch_size=None):
 # %% [markdown]
 # ## Stop when one question is answered best
 #
-# `EarlyStopping` watches one number, and now there are many. Which way is better? From
-# `val_loss` it can tell. With several outputs it gives up even on a loss. A 1 below
-# means that one epoch ran, as it should.
+# `keras.callbacks.EarlyStopping(monitor, patience=3)`, in the list that `fit` takes as
+# `callbacks`, looks up **one** number after each epoch, and ends the training once it
+# was not better for `patience` epochs in a row. (Lesson 06 looks inside; here you need
+# no more.)
+#
+# Now there are many numbers. And which way is better? From `val_loss` it can tell. With
+# several outputs it gives up even on a loss. A 1 below means that one epoch ran, as it
+# should.
 
 # %%
 # rows: M6
@@ -2207,7 +2212,7 @@ print("... with mode='max':         ", watched("val_class_output_accuracy", mode
 # <details><summary>Hint 2</summary>
 #
 # Errors should be small, accuracies large. And `EarlyStopping` keeps the last weights
-# unless you ask for the best.
+# unless you ask for the best, with `restore_best_weights`.
 #
 # </details>
 
