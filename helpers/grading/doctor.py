@@ -8,6 +8,7 @@ is one sentence; what cannot be read is a problem, and the rest of the class goe
 
 import ast
 import copy
+import difflib
 import functools
 import re
 import warnings
@@ -336,11 +337,19 @@ class _Merge:
                 continue
             question = order[order.index(name) - 1]
             for one, following in zip(self.cells, self.cells[1:], strict=False):
-                if one.where == question and not following.where:
+                if self._asks(one, question) and not following.where:
                     if following.source.strip():
                         following.kind, following.where = "markdown", name
                         self._tell(f"The answer {name} was found by its place.")
                     break
+
+    def _asks(self, cell, question):
+        """Whether a cell is this question, even with some letters damaged."""
+        if cell.where or cell.kind != "markdown":
+            return cell.where == question
+        pair = _squeezed(cell.source), _squeezed(self.by_id[question].source)
+        match = difflib.SequenceMatcher(None, *pair, autojunk=False)
+        return match.real_quick_ratio() > 0.9 and match.ratio() > 0.9
 
     # Putting together
 

@@ -4655,9 +4655,8 @@ print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
 # | F | an iterator was used up |
 #
 # `slopes` calls the model as in training, without penalties. In `two_norms`, a variable
-# out of a loss's reach adds nothing (`unconnected_gradients` would be for tensors and
-# `tf.Variable` only: these are weights of Keras). `clip_and_update` scales all
-# gradients down to the global norm `most`. 25 minutes.
+# out of reach adds nothing (`unconnected_gradients` cannot help with Keras' weights).
+# `clip_and_update` scales gradients down to the global norm `most`. 25 minutes.
 #
 # <details><summary>Hint 1</summary>
 #

@@ -822,17 +822,16 @@ print(outcome(lambda: lean_only.evaluate(**rows, return_dict=True, verbose=0)))
 # ### Exercise: goals
 #
 # Write `compile_reader(model, learning_rate, delta, lean_weight)`. It compiles a model
-# with the dict outputs `digit` (10 logits) and `lean`, and returns nothing. Targets are
-# class numbers `(n,)` and degrees `(n, 1)`, both with row weights.
+# with dict outputs `digit` (10 logits) and `lean`. Targets are class numbers `(n,)` and
+# degrees `(n, 1)`, both with row weights.
 #
 # - Adam; the cross-entropy of the digit plus `lean_weight` times the Huber loss of the
 #   lean with this `delta`, averaged as Keras does.
 # - `digit_accuracy` and `digit_macro_f1` count every row once, whatever its weight;
 #   `lean_mae` only measured rows (weight 1). No other metric.
-# - Macro-F1 is the mean F1 of the ten classes over **all** rows of an evaluation; all
-#   classes will occur. Derive it from Keras' `F1Score`, as begun below, or bring your
-#   `MacroF1` of lesson 02. Either way give it `name="macro_f1"`: to a metric without a
-#   name Keras gives one with a number, as soon as there is a second of its kind.
+# - Macro-F1 is the mean F1 of the ten classes over **all** rows; all classes will
+#   occur. Derive it from Keras' `F1Score`, as begun below, or bring your `MacroF1` of
+#   lesson 02, with `name="macro_f1"`: else Keras numbers the second of its kind.
 #
 # 25 minutes.
 #
