@@ -116,7 +116,7 @@ def _forgers():
     return [
         Case("s1", "the key's numbers for every seed", wrong(FORGER + known_numbers)),
         Case("s2", "another exercise's evidence", wrong(FORGER + others)),
-        Case("s3", "the judge's own words", forger(words * 3), told="left no evidence"),
+        Case("s3", "the judge's own words", forger(words * 3), state="wrong"),
         Case("s4", "empty tables, no numbers, huge ones", forger(odd)),
         Case("s5", "an empty table in any order", forger([empty] * 9), state="wrong"),
         Case("s6", "scripts in every text of an error", wrong(FORGER + alone)),

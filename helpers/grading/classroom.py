@@ -92,8 +92,7 @@ class Report:
                 self.changes.append((*who, name, old["earned"], found["earned"]))
             elif _note(old) != _note(found):
                 self.rediagnosed.append((*who, name, _note(old), _note(found)))
-        for name, (points, most) in manual.items():
-            state = "to be read by a person" if points is None else "marked by hand"
+        for name, (points, most, state) in manual.items():
             self._mark(one, name, points, most, {"state": state})
         for kept, told in ((self.repairs, "repairs"), (self.flags, "flags")):
             if result[told]:

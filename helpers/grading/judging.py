@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 
 from helpers.checks.evidence import MOST_NUMBERS, MOST_PROMISES
-from helpers.checks.judge import KINDS, judge, record_difference
+from helpers.checks.judge import judge, record_difference
 from helpers.lessons.script import LessonError
 
 PUBLIC = 1  # the seed that the learner's own check judges first
@@ -189,8 +189,7 @@ def is_value(value, depth=0):
         case ["dict"]:
             return _all_values(value["dict"], dict, depth)
         case ["not data"]:
-            # what is not data is never named by one of the judge's own words
-            return isinstance(value["not data"], str) and value["not data"] not in KINDS
+            return isinstance(value["not data"], str)
         case ["compare", "value"]:
             return _is_compared(value, depth)
     return False

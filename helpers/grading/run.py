@@ -190,16 +190,25 @@ class LessonRun:
         _done(call, f"{one.student}, {one.lesson}", students_own=True)
 
     def _manual(self, one):
-        """Scores of what a person grades: dict from name to (points or None, most)."""
+        """What a person grades: dict from name to (points or None, most, state)."""
         names = {cell.name for cell in self.lesson.cells if cell.role == "answer"}
         with Gradebook(f"sqlite:///{self.course / 'gradebook.db'}") as book:
             submission = book.find_submission(one.lesson, one.student)
             return {
-                grade.name: (grade.manual_score, grade.max_score)
+                grade.name: _by_hand(grade)
                 for notebook in submission.notebooks
                 for grade in notebook.grades
                 if grade.name in names
             }
+
+
+def _by_hand(grade):
+    """Points (None: nobody gave any yet), the most there are, and the state in words."""
+    if grade.manual_score is not None:
+        return grade.manual_score, grade.max_score, "marked by hand"
+    if grade.needs_manual_grade:
+        return None, grade.max_score, "to be read by a person"
+    return grade.auto_score, grade.max_score, "nothing written"
 
 
 def _done(step, on_what, students_own=False):

@@ -1,10 +1,11 @@
 """Doctor and execute submissions, several at a time, each result kept as it comes."""
 
-import concurrent.futures
+import collections
 import contextlib
 import multiprocessing
 import os
 import signal
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -30,32 +31,42 @@ def execute_all(course, todo, prints, settings, jobs):
         prints: fingerprints of today's checks, kept with the result.
         settings: `execute.Settings`.
     """
-    left = list(todo)
+    left = collections.deque(todo)
+    while left:
+        suspects = {}  # what was being executed when a process was killed
+        yield from _until_killed(course, left, prints, settings, jobs, suspects)
+        for one in suspects.values():
+            try:
+                with _pool(1) as pool:
+                    pool.submit(execute, course, one, prints, settings).result()
+            except BrokenProcessPool:
+                result = {**NOTHING, "state": "our fault", "reason": KILLED}
+                _keep(course, one, prints, settings, result, _untouched(course, one))
+            yield one
+
+
+def _until_killed(course, left, prints, settings, jobs, running):
+    """Yield what is done until nothing is left, or one of the processes is killed.
+
+    Each process has one more waiting, so that it need not wait for the gradebook.
+    """
     with contextlib.suppress(BrokenProcessPool), _pool(jobs) as pool:
-        work = {
-            pool.submit(execute, course, one, prints, settings): one for one in todo
-        }
         try:
-            for job in concurrent.futures.as_completed(work):
-                job.result()
-                left.remove(work[job])
-                yield work[job]
+            while left or running:
+                while left and len(running) < 2 * jobs:
+                    job = pool.submit(execute, course, left[0], prints, settings)
+                    running[job] = left.popleft()
+                for job in wait(running, return_when=FIRST_COMPLETED).done:
+                    job.result()
+                    yield running.pop(job)
         finally:  # nobody asks for the others any more
             pool.shutdown(wait=False, cancel_futures=True)
-    for one in left:  # a process was killed: one of these may be why
-        try:
-            with _pool(1) as pool:
-                pool.submit(execute, course, one, prints, settings).result()
-        except BrokenProcessPool:
-            result = {**NOTHING, "state": "our fault", "reason": KILLED}
-            _keep(course, one, prints, settings, result, _untouched(course, one))
-        yield one
 
 
 def _pool(jobs):
     """Fresh processes: a fork would share this one's sockets and threads."""
     fresh = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(jobs, fresh, _end_with_grader)
+    return ProcessPoolExecutor(jobs, fresh, _end_with_grader)
 
 
 def _end_with_grader():
