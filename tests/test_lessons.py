@@ -198,6 +198,17 @@ def test_nothing_is_left_to_build(lesson):
     assert build.is_built(lesson), f"run `course build {lesson.name}`"
 
 
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_a_check_is_folded_to_one_line_that_names_it(lesson):
+    for path in notebooks.paths(lesson):
+        cells = {cell.id: cell for cell in notebooks.read(path).cells}
+        for exercise in lesson.exercises:
+            check = cells[f"check-{exercise.name}"]
+            assert check.source.startswith(f"# @title Check: {exercise.name}, ")
+            assert check.metadata.jupyter.source_hidden  # JupyterLab
+            assert check.metadata.cellView == "form"  # Colab
+
+
 def test_nbgrader_makes_exactly_the_learners_notebooks(tmp_path):
     for lesson in LESSONS:
         command = [sys.executable, "-m", "nbgrader", "generate_assignment", lesson.name]

@@ -203,7 +203,7 @@ class LessonRun:
 
 
 def _by_hand(grade):
-    """Points (None: nobody gave any yet), the most there are, and the state in words."""
+    """Points (None: nobody gave any yet), the most there are, the state in words."""
     if grade.manual_score is not None:
         return grade.manual_score, grade.max_score, "marked by hand"
     if grade.needs_manual_grade:

@@ -50,6 +50,11 @@ if importlib.util.find_spec("helpers") is None:
 from helpers import runtime
 
 runtime.start()"""
+# A check is folded: its first line is all that Colab and JupyterLab show of it.
+TITLE = (
+    "# @title Check: {cell.name}, {cell.points:g} points (run it; no need to read it)"
+)
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
 BADGE = (
     "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
     "(https://colab.research.google.com/github/{slug}/blob/main/notebooks/{name}/"
@@ -103,6 +108,9 @@ def _notebook_cell(cell, name):
         metadata["nbgrader"] = _flags(cell, name)
     if cell.role == "varies":
         metadata["tags"] = ["nbval-ignore-output"]
+    if cell.role == "check":
+        source = f"{TITLE.format(cell=cell)}\n{cell.source}"
+        return make(source, id=name, metadata={**metadata, **FOLDED})
     return make(cell.source, id=name, metadata=metadata)
 
 

@@ -22,9 +22,10 @@ from helpers.watch import outcome
 # %% [markdown]
 # ## How an exercise works
 #
-# You write the body of a function, run the cell, then run the locked cell below it.
-# That check calls your function on random inputs and compares what comes out with what
-# the reference answer gives: how you write it is up to you.
+# You write the body of a function, run the cell, then run the check below it: a folded
+# line, which you need not open. The check calls your function on random inputs and
+# compares what comes out with what the reference answer gives: how you write it is up
+# to you. Each thing that it compares is a **promise**, which you kept or broke.
 #
 # Stuck? Open a hint under the task, or call `hint("00/environment")`.
 # Give up? `solution("00/environment")`. Where am I? `progress()`.
@@ -207,6 +208,8 @@ print("training rows", x_fit.shape, "validation rows", x_val.shape)
 # %% [markdown]
 # Why say `float32`? Keras turns `float64` into `float32` on its own.
 # Whole numbers it leaves alone: a layer that expects fractions then gets integers.
+# `Spy` below is a model that only prints what it is given (`run_eagerly=True` lets it,
+# lesson 01 says why).
 
 
 # %%

@@ -35,7 +35,7 @@ from helpers.watch import outcome, recorder
 (x_train, y_train), (x_test, y_test) = data.load_digits()
 
 
-def digits_model():
+def digit_model():
     layers = [
         keras.Input((64,)),
         keras.layers.Dense(32, "relu"),
@@ -44,7 +44,7 @@ def digits_model():
     return keras.Sequential(layers)
 
 
-model = digits_model()
+model = digit_model()
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 model.compile("adam", loss, metrics=["accuracy"])
 history = model.fit(x_train, y_train, epochs=20, validation_split=0.2, verbose=0)
@@ -1015,8 +1015,9 @@ print("batch_size=3, epoch 2: ", [batch.tolist() for batch in model.trained[2:]]
 
 # %% [markdown]
 # Keras counts the steps from the shape of the data and tells callbacks. After a filter
-# nobody can count: the number is `None`, and the end comes as a surprise.
-# (A single callback needs no list. A class instead of an object is an error.)
+# nobody can count: the number is `None`, and the end comes as a surprise. The callback
+# below, a `LambdaCallback`, is made of a function: it notes the number when an epoch
+# begins. (A single callback needs no list. A class instead of an object is an error.)
 
 
 # %%
@@ -1328,7 +1329,7 @@ def fit_tail(model, x, y, n_val, epochs, batch_size):
 # %%
 # rows: B46
 keras.utils.set_random_seed(2)
-model = digits_model()
+model = digit_model()
 model.compile(keras.optimizers.SGD(0.5), logit_loss)
 running = []
 watcher = keras.callbacks.LambdaCallback(
@@ -2279,6 +2280,7 @@ def fit_by_batches(model, x, y, batch_size, epochs):
 # ## Speed, and looking inside
 #
 # The rest of this lesson is for reference: skim it now, come back when you need it.
+# Only the trap at its end may catch you tomorrow.
 #
 # `fit` runs your model's Python code a few times to record it as a **graph**, and then
 # executes only the graph. So a `print` in `call` appears while recording, not at every
@@ -2399,9 +2401,10 @@ print("jit_compile='auto' here:", compiled().jit_compile)
 # %% [markdown]
 # > **If you meet this in older code.** `fit_generator`, `predict_classes` and
 # > `fit(workers=...)` are gone. Write `fit` (it takes generators),
-# > `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`.
+# > `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`
+# > (lesson 03).
 #
-# One new trap to know: a compiled model remembers the rank of its targets. Evaluate it
+# **The trap.** A compiled model remembers the rank of its targets. Evaluate it
 # with `(n,)` first and `(n, 1)` later, and it may stop with a message about unknown
 # rank.
 # Keep one shape per model, or compile again.

@@ -1909,6 +1909,30 @@ class PerClassTP(keras.metrics.Metric):
         return self.hits
 
 
+# %% mistake: labels always come as (n,)
+"""Labels may come as `(n, 1)`. You compare those with best classes `(n,)`: that is
+n x n comparisons. Flatten the labels first."""
+
+
+class PerClassTP(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        self.hits = self.add_weight(name="hits", shape=(self.k,), initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels = ops.cast(y_true, "int32")
+        best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        hit = ops.cast(ops.equal(labels, best), "float32")
+        if sample_weight is not None:
+            hit = hit * sample_weight
+        of_class = [ops.cast(ops.equal(labels, c), "float32") for c in range(self.k)]
+        self.hits.assign_add(ops.stack([ops.sum(hit * one) for one in of_class]))
+
+    def result(self):
+        return self.hits
+
+
 # %% mistake: argmax finds the class without an axis
 """`axis=0` looks for the best row of each class. The best class of each row is along
 the last axis: `axis=-1`."""
@@ -3142,7 +3166,7 @@ print("without y, with a useless y:", np.allclose([alone, with_y], by_hand))
 
 # %% varies: training
 # rows: C31
-live = plots.LiveCurves("loss")
+live = plots.LiveCurves("loss")  # draws the loss while the training runs
 history = squeeze.fit(x_train, epochs=12, callbacks=[live], verbose=0)
 plots.images(x_train[:5], y_train[:5], "Five digits")
 through = squeeze.predict(x_train[:5], verbose=0)
@@ -3186,7 +3210,7 @@ print("without targets:  ", guesses.shape, "from `used`,", stops.split(":")[0])
 def descend(loss_of):
     logits, losses = tf.Variable([[0.5], [-0.5], [1.0]]), []
     for _ in range(30):
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:  # gives the slope of the loss: lesson 07
             loss = loss_of(tf.constant([[1.0], [0.0], [1.0]]), logits)
         logits.assign_sub(tape.gradient(loss, logits))
         losses.append(float(loss))

@@ -7,8 +7,8 @@
 # In this lesson you find out what each epoch of a pipeline sees, row by row, and you
 # build pipelines that hold no surprises.
 #
-# Eight exercises (30 points) and a question (2 points): 165 minutes, and about an hour
-# of reading. Half-way, after the exercise on tables, is a good place for a break.
+# Eight exercises (30 points) and a question (2 points), about four hours. Half-way,
+# after the exercise on tables, is a good place for a break.
 # You need lesson 01.
 
 # %%
@@ -40,7 +40,7 @@ by_class = np.argsort(y_train, kind="stable")
 x_sorted, y_sorted = x_train[by_class], y_train[by_class]
 
 
-def digits_model():
+def digit_model():
     dense = keras.layers.Dense(32, "relu"), keras.layers.Dense(10)
     model = keras.Sequential([keras.Input((64,)), *dense])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -48,7 +48,7 @@ def digits_model():
     return model
 
 
-model = digits_model()
+model = digit_model()
 model.fit(x_sorted, y_sorted, epochs=4, verbose=0)
 accuracy = model.evaluate(*test, verbose=0)[1]
 print("arrays: test accuracy above 0.8?", accuracy > 0.8)
@@ -56,7 +56,7 @@ print("arrays: test accuracy above 0.8?", accuracy > 0.8)
 # %% varies: a few predictions depend on the version and the processor
 # rows: D4, D7
 sorted_rows = tf.data.Dataset.from_tensor_slices((x_sorted, y_sorted))
-model = digits_model()
+model = digit_model()
 history = model.fit(sorted_rows.batch(32), shuffle=False, verbose=0).history
 print("Dataset: training accuracy above 0.5?", history["accuracy"][0] > 0.5)
 predicted = model.predict(test[0], verbose=0).argmax(axis=1)

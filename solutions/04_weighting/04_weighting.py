@@ -86,7 +86,7 @@ plots.boundaries(x, y, models, "Weights push the border into the common class")
 # *fell*, because every false alarm costs as much there as a missed case. Whether that
 # is a good trade is your decision; weights are how you tell the model. Another way is
 # to *draw* rare rows more often (oversampling), for Datasets with
-# `tf.data.Dataset.sample_from_datasets`. It moves the border in much the same way.
+# `sample_from_datasets` (lesson 03). It moves the border in much the same way.
 #
 # **Try it.** Change `10.0` to `3.0`. Where does the border go? Predict first.
 
@@ -100,7 +100,7 @@ plots.boundaries(x, y, models, "Weights push the border into the common class")
 
 # %%
 # rows: W1
-def measure(w=None, reduction="sum_over_batch_size", batch_size=4, **settings):
+def logs_of(w=None, reduction="sum_over_batch_size", batch_size=4, **settings):
     layer = settings.pop("layer", None) or keras.layers.Identity()
     model = keras.Sequential([keras.Input((1,)), layer])
     loss = keras.losses.MeanSquaredError(reduction=reduction)
@@ -111,7 +111,7 @@ def measure(w=None, reduction="sum_over_batch_size", batch_size=4, **settings):
 
 guess, truth = np.array([[1.0], [2.0], [3.0], [1.0]]), np.zeros(4)
 e, w = np.array([1.0, 4.0, 9.0, 1.0]), np.array([3.0, 1.0, 1.0, 0.0])
-reported = measure(w)["loss"]
+reported = logs_of(w)["loss"]
 sums = {"Σ e / n": e.mean(), "Σ w·e / n": (w * e).sum() / 4}
 sums["Σ w·e / Σ w"] = (w * e).sum() / w.sum()
 plots.ways_to_divide(sums, reported, "Keras divides by the number of rows")
@@ -121,21 +121,21 @@ plots.ways_to_divide(sums, reported, "Keras divides by the number of rows")
 # divided by the number of rows, whatever the weights are. Double all weights, and the
 # loss doubles.
 #
-# The `reduction` of a loss object decides. Four matter (`"mean"` and `None` are other
-# names of the default and of `"none"`):
+# The `reduction` of a loss object decides, as in lesson 02. New below: weights that are
+# all zero, and smaller batches.
 
 # %%
 # rows: W1, W5
 names = ("sum_over_batch_size", "sum", "mean_with_sample_weight")
 for reduction in names:
-    value = measure(w, reduction)["loss"]
+    value = logs_of(w, reduction)["loss"]
     print(
-        f"{reduction:24} {value:6.3f}   all zero: {measure(0 * w, reduction)['loss']}"
+        f"{reduction:24} {value:6.3f}   all zero: {logs_of(0 * w, reduction)['loss']}"
     )
 per_row = keras.losses.MeanSquaredError(reduction="none")(truth[:, None], guess, w)
 print("none                    ", keras.ops.convert_to_numpy(per_row))
 for size in (4, 2, 1):
-    found = [measure(w, name, size)["loss"] for name in names]
+    found = [logs_of(w, name, size)["loss"] for name in names]
     print(f"the first three, batches of {size}:", *(f"{value:6.3f}" for value in found))
 
 # %% [markdown]
@@ -1004,13 +1004,13 @@ def to_sample_weight(y, class_weight, base=None):
 # %%
 # rows: W11, W18
 w = np.array([3.0, 1.0, 1.0, 0.0])
-both = measure(w, metrics=["mae"], weighted_metrics=["mae"])
+both = logs_of(w, metrics=["mae"], weighted_metrics=["mae"])
 print({name: round(value, 3) for name, value in both.items()})
-alone = measure(w, weighted_metrics=["mae"])
+alone = logs_of(w, weighted_metrics=["mae"])
 print({name: round(value, 3) for name, value in alone.items()}, "(the weighted one!)")
 l2 = {"kernel_initializer": "ones", "kernel_regularizer": keras.regularizers.L2(0.1)}
 for weight in (np.ones(4), np.zeros(4)):
-    found = measure(weight, layer=keras.layers.Dense(1, **l2))
+    found = logs_of(weight, layer=keras.layers.Dense(1, **l2))
     print(f"with L2, all weights {weight[0]:.0f}: loss {found['loss']:.3f}")
 
 # %% [markdown]
@@ -1529,6 +1529,18 @@ the same problem. Start from `default`, and let the dict change only what it lis
 
 def attach_weights(ds, class_weight, default=1.0):
     size = max(class_weight, default=0) + 1
+    table = tf.constant([float(class_weight.get(c, default)) for c in range(size)])
+    return ds.map(lambda x, y: (x, y, tf.gather(table, y)))
+
+
+# %% mistake: the largest key is the largest label
+"""Your table ends at the largest key: a label beyond it cannot be looked up, and an
+empty dict has no largest key at all. Start from `default`, and let the dict change only
+what it lists."""
+
+
+def attach_weights(ds, class_weight, default=1.0):
+    size = max(class_weight) + 1
     table = tf.constant([float(class_weight.get(c, default)) for c in range(size)])
     return ds.map(lambda x, y: (x, y, tf.gather(table, y)))
 

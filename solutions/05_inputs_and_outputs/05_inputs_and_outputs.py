@@ -1716,7 +1716,7 @@ print("class_weight:    ", outcome(lambda: model.fit(x4, y4, **by_class)))
 # %% [markdown]
 # ### Exercise: weights per output
 #
-# Write `fit_weighted(model, x, y, score_weight, class_weight, batch_size)`: one epoch
+# Write `fit_by_output(model, x, y, score_weight, class_weight, batch_size)`: one epoch
 # of `fit` on a model that is compiled already (leave that as it is), with the outputs
 # `score_output` and `class_output`, as a dict (whose layers may be called otherwise) or
 # as a list in either order. `y` is a dict with both targets, class numbers `(n,)`.
@@ -1745,8 +1745,8 @@ print("class_weight:    ", outcome(lambda: model.fit(x4, y4, **by_class)))
 # </details>
 
 
-# %% exercise: fit_weighted
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+# %% exercise: fit_by_output
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     """One epoch with weights of its own for each output; returns the History."""
     ### BEGIN SOLUTION
     rows = np.array([class_weight.get(int(c), 1.0) for c in y["class_output"]])
@@ -1757,8 +1757,8 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
     ### END SOLUTION
 
 
-# %% check: fit_weighted, 4 points
-def evidence(fit_weighted, rng):
+# %% check: fit_by_output, 4 points
+def evidence(fit_by_output, rng):
     k, batch_size = int(rng.integers(4, 6)), int(rng.integers(4, 7))
     n, d = 2 * batch_size, int(rng.integers(2, 5))
     x, score = rng.normal(size=(n, d)), rng.normal(size=(n, 1)) + 2
@@ -1790,7 +1790,7 @@ def evidence(fit_weighted, rng):
             run_eagerly=True,
         )
         args = x, dict(y), score_weight.copy(), dict(class_weight), batch_size
-        history = fit_weighted(model, *args)
+        history = fit_by_output(model, *args)
         return history.history | {"updates": int(model.optimizer.iterations)}
 
     both = ["score_output", "class_output"]
@@ -1810,14 +1810,14 @@ def evidence(fit_weighted, rng):
         yield f"{case}: updates", lambda: logs["updates"], given
 
 
-check("05/fit_weighted", evidence)
+check("05/fit_by_output", evidence)
 
 # %% mistake: a dict of weights fits every model
 """Weights by name work for dict outputs only. With list outputs, targets and weights
 have to be lists in the order of `model.output_names`."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     rows = np.array([class_weight.get(int(c), 1.0) for c in y["class_output"]])
     w = {"score_output": score_weight, "class_output": rows}
     return model.fit(x, y, sample_weight=w, batch_size=batch_size, verbose=0)
@@ -1828,7 +1828,7 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
 of the rows and pass these in `sample_weight`, for `class_output`."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     w = {"score_output": score_weight, "class_output": np.ones(len(score_weight))}
     if not isinstance(model.output, dict):
         y, w = ([part[name] for name in model.output_names] for part in (y, w))
@@ -1847,7 +1847,7 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
 Pass one array per output."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     rows = np.array([class_weight.get(int(c), 1.0) for c in y["class_output"]])
     if not isinstance(model.output, dict):
         y = [y[name] for name in model.output_names]
@@ -1860,7 +1860,7 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
 weigh 1, as they do everywhere in Keras."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     rows = np.array([class_weight.get(int(c), 0.0) for c in y["class_output"]])
     w = {"score_output": score_weight, "class_output": rows}
     if not isinstance(model.output, dict):
@@ -1873,7 +1873,7 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
 be left out counts fully. `class_weight.get(c, 1.0)` replaces missing ones only."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     rows = np.array([class_weight.get(int(c)) or 1.0 for c in y["class_output"]])
     w = {"score_output": score_weight, "class_output": rows}
     if not isinstance(model.output, dict):
@@ -1887,7 +1887,7 @@ for list outputs that is right, for a dict its keys count, whatever the layers a
 called. Pass dicts on as they are."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     rows = np.array([class_weight.get(int(c), 1.0) for c in y["class_output"]])
     w = {"score_output": score_weight, "class_output": rows}
     y, w = ({name: part[name] for name in model.output_names} for part in (y, w))
@@ -1901,7 +1901,7 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
 weights that it gets and divides by the number of rows: pass them as they are."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     rows = np.array([class_weight.get(int(c), 1.0) for c in y["class_output"]])
     w = {
         "score_output": score_weight / score_weight.mean(),
@@ -1917,7 +1917,7 @@ def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
 `model.output_names`; go by it."""
 
 
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     rows = np.array([class_weight.get(int(c), 1.0) for c in y["class_output"]])
     w = {"score_output": score_weight, "class_output": rows}
     if not isinstance(model.output, dict):

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Callbacks, checkpoints, learning rates
 #
-# Training ran all night. Its best model was there at epoch 12. Nobody stopped it, it
+# Training ran all night. Its best model was there at epoch 9. Nobody stopped it, it
 # went on and got worse, and at epoch 57 the machine was restarted. In the morning there
 # is neither the best model nor the last one: nothing was ever written to disk. All that
 # was missing are three objects in a list. In this lesson you learn to use them, to
@@ -1272,6 +1272,22 @@ class JsonlLogger(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         numbers = {key: float(value) for key, value in logs.items()}
         with open(self.path, "a") as file:
+            file.write(json.dumps({"epoch": epoch, **numbers}) + "\n")
+
+
+# %% mistake: every training begins with epoch 0
+"""You empty the file at epoch 0. A `fit` with `initial_epoch` begins later, and its
+lines follow those of another training. Empty the file in `on_train_begin`."""
+
+
+class JsonlLogger(keras.callbacks.Callback):
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        numbers = {key: float(value) for key, value in logs.items()}
+        with open(self.path, "w" if epoch == 0 else "a") as file:
             file.write(json.dumps({"epoch": epoch, **numbers}) + "\n")
 
 
@@ -2959,6 +2975,35 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return self.settings
 
 
+# %% mistake: a step is a Python number
+"""Your formula is right for a number, but `fit` hands in a placeholder: `if` cannot
+look at it and `np.cos` cannot compute with it. Cast the step, then use `ops`."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        if step < self.warmup:
+            return self.settings["peak"] * (step + 1) / self.warmup
+        if step >= self.total:
+            return 0.0
+        share = (step - self.warmup) / (self.total - self.warmup)
+        return self.settings["peak"] * (1 + np.cos(np.pi * share)) / 2
+
+    def get_config(self):
+        return self.settings
+
+
 # %% mistake: a step divides like any number
 """The step comes as an integer tensor. Dividing it gives float64, and mixing that with
 float32 stops: make it `ops.cast(step, "float32")` first."""
@@ -3199,9 +3244,9 @@ def evidence(simulate_plateau, rng):
         "all at once": lambda: delta() | cooling() | floor(),
     }
     for label, draw in kinds.items():
-        small, more = case(draw, 6, 9), [case(draw) for _ in range(12)]
+        small, more = case(draw, 6, 9), [case(draw) for _ in range(30)]
         yield f"{label}: a short night", lambda: result(small), small
-        yield f"{label}: 12 nights", lambda: [result(one) for one in more]
+        yield f"{label}: 30 nights", lambda: [result(one) for one in more]
 
     def untouched():
         one = case(patience)
@@ -3261,6 +3306,51 @@ def simulate_plateau(
         elif cooling == 0:
             wait += 1
             if wait > patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+
+
+# %% mistake: a new best takes nothing from the cooldown
+"""Your cooldown is shortened by epochs without a gain only, and the last of them is not
+counted. Every epoch takes 1 from it, and that comes first."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        elif cooling > 0:
+            cooling -= 1
+        else:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+
+
+# %% mistake: the last epoch of a cooldown belongs to it
+"""You count again one epoch too late. The cooldown is shortened first: in the epoch
+that uses it up, an epoch without a gain counts already."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        resting = cooling > 0
+        if resting:
+            cooling, wait = cooling - 1, 0
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        elif not resting:
+            wait += 1
+            if wait >= patience and lr > min_lr:
                 lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
     return used
 
@@ -3661,8 +3751,9 @@ class LRFinder(keras.callbacks.Callback):
 
 
 # %% mistake: the next fit sets its own rate
-"""You leave the optimizer at `hi`, and the next `fit` starts with that. Note the rate
-in `on_train_begin` and put it back."""
+"""You leave the optimizer at `hi`, and the next `fit` starts with that. Put the rate
+back: its number. Who keeps `optimizer.learning_rate` itself keeps a variable, which
+changes along."""
 
 
 class LRFinder(keras.callbacks.Callback):
@@ -3872,6 +3963,7 @@ for name, text in purpose.items():
 
 # %%
 # rows: K37
+import importlib.util
 import shutil
 
 
@@ -3914,7 +4006,7 @@ print("command on the path:", shutil.which("tensorboard") is not None)
 # | `write_steps_per_second=True` | the speed |
 # | `profile_batch=0` | no profile; `(3, 5)`: of batches 3 to 5 |
 #
-# Each is tried below. Where nothing is installed, all lines say so.
+# Each is tried below, where TensorBoard is installed.
 
 # %% varies: it depends on whether tensorboard is installed
 # rows: K38, K39, K40, K41
@@ -3926,7 +4018,7 @@ tries = [
     {"write_steps_per_second": True},
     {"profile_batch": 0},
 ]
-for settings in tries:
+for settings in tries if importlib.util.find_spec("tensorboard") else []:
     print(settings, "->", outcome(lambda: logged(**settings)))
 
 # %% [markdown]

@@ -740,6 +740,20 @@ def sgd_step(model, loss_fn, x, y, learning_rate):
     return float(loss)
 
 
+# %% mistake: predictions and targets are all that a step needs
+"""Two things are missing: `training=True`, or Dropout is off and no average of
+BatchNormalization moves; and `sum(model.losses)`, the penalties of the layers."""
+
+
+def sgd_step(model, loss_fn, x, y, learning_rate):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        variable.assign_sub(learning_rate * gradient)
+    return float(loss)
+
+
 # %% mistake: penalties may be added after the tape
 """You add `model.losses` outside of the `with` block. The number that you return is
 right, but the tape never saw the addition, so the penalty has no gradient."""
@@ -1179,6 +1193,28 @@ def train(model, optimizer, loss_fn, metric, dataset, epochs):
         for x, y in dataset:
             with tf.GradientTape() as tape:
                 predictions = model(x, training=True)
+                loss = loss_fn(y, predictions)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            mean.update_state(loss, len(x))
+            metric.update_state(y, predictions)
+        results.append((float(mean.result()), float(metric.result())))
+    return results
+
+
+# %% mistake: predictions and targets are all that a loop needs
+"""Two things are missing: `training=True`, or Dropout is off and no average of
+BatchNormalization moves; and `sum(model.losses)`, the penalties of the layers."""
+
+
+def train(model, optimizer, loss_fn, metric, dataset, epochs):
+    mean, results = keras.metrics.Mean(), []
+    for _ in range(epochs):
+        mean.reset_state()
+        metric.reset_state()
+        for x, y in dataset:
+            with tf.GradientTape() as tape:
+                predictions = model(x)
                 loss = loss_fn(y, predictions)
             variables = model.trainable_variables
             optimizer.apply(tape.gradient(loss, variables), variables)
@@ -2405,6 +2441,23 @@ def make_step(model, optimizer, loss_fn):
     def step(x, y):
         with tf.GradientTape() as tape:
             loss = loss_fn(y, model(x, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    return step
+
+
+# %% mistake: a compiled step does what fit does
+"""Two things are missing, compiled or not: `training=True`, or layers behave as in
+`predict`; and `sum(model.losses)`, the penalties of the layers."""
+
+
+def make_step(model, optimizer, loss_fn):
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            loss = loss_fn(y, model(x))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply(gradients, model.trainable_variables)
         return loss
@@ -4992,6 +5045,64 @@ def two_norms(model, loss_fn, x, y):
         penalty = sum(model.losses)
     both = [data_loss, penalty]
     found = [tape.gradient(part, model.trainable_variables) for part in both]
+    return [float(tf.linalg.global_norm(part)) for part in found]
+
+
+def update(optimizer, gradients, variables):
+    pairs = zip(gradients, variables, strict=True)
+    known = [(g, v) for g, v in pairs if g is not None]
+    optimizer.apply_gradients(known)
+
+
+def clip_and_update(optimizer, gradients, variables, most):
+    pairs = list(zip(gradients, variables, strict=True))
+    norm = tf.linalg.global_norm([g for g, _ in pairs])
+    factor = tf.minimum(1.0, most / norm)
+    optimizer.apply_gradients([(factor * g, v) for g, v in pairs])
+    return float(norm)
+
+
+def diagnose(name):
+    letters = {"slopes": "B", "log_slope": "A", "descend": "C"}
+    letters |= {"two_norms": "D", "update": "E", "clip_and_update": "F"}
+    return letters[name]
+
+
+# %% mistake: out of reach is a matter of unconnected_gradients
+"""`two_norms`: `unconnected_gradients` is for tensors and `tf.Variable`; with weights
+of Keras it stops. Leave it out: `tf.linalg.global_norm` skips each None."""
+
+
+def slopes(model, loss_fn, x, y):
+    with tf.GradientTape() as tape:
+        loss = loss_fn(y, model(x, training=True))
+    return tape.gradient(loss, model.trainable_variables)
+
+
+def log_slope(w, x):
+    with tf.GradientTape() as tape:
+        cost = tf.reduce_mean(tf.math.log(1.0 + (w * x) ** 2))
+    return tape.gradient(cost, w)
+
+
+def descend(start, steps, learning_rate):
+    w = tf.Variable(start)
+    for _ in range(steps):
+        with tf.GradientTape() as tape:
+            loss = (w - 3.0) ** 2
+        w.assign_sub(learning_rate * tape.gradient(loss, w))
+    return float(w)
+
+
+def two_norms(model, loss_fn, x, y):
+    with tf.GradientTape(persistent=True) as tape:
+        data_loss = loss_fn(y, model(x, training=True))
+        penalty = sum(model.losses)
+    both = [data_loss, penalty]
+    variables, zero = model.trainable_variables, tf.UnconnectedGradients.ZERO
+    found = [
+        tape.gradient(part, variables, unconnected_gradients=zero) for part in both
+    ]
     return [float(tf.linalg.global_norm(part)) for part in found]
 
 

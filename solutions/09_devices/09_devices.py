@@ -138,7 +138,7 @@ def evidence(replica_batches, rng):
         "a last batch with fewer rows": (2 * few * share + rest, few * share, few),
         "more rows than equal parts": (2 * uneven, uneven, many),
         "both": (2 * uneven + many + 1, uneven, many),
-        "fewer rows than replicas": (int(rng.integers(1, many)), uneven, many),
+        "fewer rows than replicas": (int(rng.integers(1, many - 1)), uneven, many),
         "a last batch of one row": (few * share + 1, few * share, few),
         "one replica": (2 * share + 1, share, 1),
     }
@@ -1168,6 +1168,26 @@ def scaled_sgd(w, gradients, learning_rate, scale, growth_steps):
         arrived = (gradient * scale).astype("float16")
         if np.isfinite(arrived).all():
             w = w - learning_rate * (arrived / np.float16(scale)).astype("float32")
+            good += 1
+            if good == growth_steps:
+                scale, good = scale * 2, 0
+        else:
+            scale, good = scale / 2, 0
+    return w, scales
+
+
+# %% mistake: a Python number makes float32 of float16
+"""`arrived / scale` stays float16, for a Python number takes the array's dtype: what
+the scale had saved becomes 0 again. Turn the array into float32 first."""
+
+
+def scaled_sgd(w, gradients, learning_rate, scale, growth_steps):
+    scales, good = [], 0
+    for gradient in gradients:
+        scales.append(scale)
+        arrived = (gradient * scale).astype("float16")
+        if np.isfinite(arrived).all():
+            w = w - learning_rate * (arrived / scale)
             good += 1
             if good == growth_steps:
                 scale, good = scale * 2, 0

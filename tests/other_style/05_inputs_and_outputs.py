@@ -100,8 +100,8 @@ def train_only(model, head, x, y, learning_rate, epochs):
     return part.fit(x, y[head], epochs=epochs, shuffle=False, verbose=0)
 
 
-# %% fit_weighted
-def fit_weighted(model, x, y, score_weight, class_weight, batch_size):
+# %% fit_by_output
+def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
     labels = np.asarray(y["class_output"])
     by_row = np.ones(len(labels), "float32")
     for label, weight in class_weight.items():
