@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -262,6 +263,21 @@ def test_a_killed_key_maker_is_started_once_more(tmp_path, monkeypatch):
     references.makers[1, 2] = dead
     dead.kill()
     assert references.get((1, 2)) == {"made": "again"}
+
+
+def test_nothing_is_left_of_a_gradebook_that_was_being_made(tmp_path, monkeypatch):
+    class Killed:
+        def __init__(self, address):
+            Path(tempfile.mkdtemp(), "alembic.ini").touch()
+            Path(address.removeprefix("sqlite:///")).touch()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.gradebook, "Gradebook", Killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.gradebook.create(tmp_path)
+    assert len(list(tmp_path.rglob("alembic.ini"))) == 1
+    store.remove_drafts(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 # Locked

@@ -9,6 +9,7 @@ import html
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -214,8 +215,11 @@ def create(course):
     path = Path(course, "gradebook.db")
     if path.exists():
         return
-    draft = Path(course, "evidence", ".gradebook.db.draft")
-    Gradebook(f"sqlite:///{draft}").close()
+    scratch = store.scratch(course)
+    draft = scratch / path.name
+    draft.unlink(missing_ok=True)
+    with mock.patch.object(tempfile, "tempdir", str(scratch)):  # nbgrader's own files
+        Gradebook(f"sqlite:///{draft}").close()
     os.replace(draft, path)
 
 

@@ -105,6 +105,6 @@ def scratch(course):
 def remove_drafts(course):
     """Remove what a killed run left half written, and its temporary files."""
     shutil.rmtree(Path(course, "evidence", "scratch"), ignore_errors=True)
-    for kind in (".*.json.*", ".*.ipynb.*", ".gradebook.db.*"):
+    for kind in (".*.json.*", ".*.ipynb.*"):
         for path in Path(course, "evidence").rglob(kind):
             path.unlink(missing_ok=True)
