@@ -196,7 +196,7 @@ def _alone(course):
 def print_table(report):
     """Print every mark; then what was repaired, flagged and cut short."""
     rows = [("student", "exercise", "points", "diagnosis")]
-    for mark in report.marks:
+    for mark in sorted(report.marks, key=lambda mark: (mark.lesson, mark.student)):
         name = f"{mark.lesson[:2]}/{mark.exercise}"
         points = "-" if mark.points is None else f"{mark.points:g}"
         rows.append((mark.student, name, f"{points} / {mark.most:g}", mark.note))

@@ -204,7 +204,7 @@ def _marks(course, lessons):
         return [
             _row(book, student.id, lesson)
             for lesson in book.assignments
-            for student in book.students
+            for student in sorted(book.students, key=lambda student: student.id)
             if not lessons or lesson.name in lessons
         ]
 

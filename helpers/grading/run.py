@@ -9,11 +9,12 @@ import re
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.apps import NbGraderAPI
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SAWarning
 from tqdm import tqdm
 from traitlets.config import PyFileConfigLoader
 
@@ -219,7 +220,9 @@ def _done(step, on_what, students_own=False):
         NotTaken: where it is `students_own`, and fails for no reason of the machine.
         LessonError: one sentence, for all others.
     """
-    outcome = step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SAWarning)  # of nbgrader's, and for nobody
+        outcome = step()
     if "database is locked" in str(outcome) and not outcome["success"]:
         raise Locked
     if outcome["success"]:

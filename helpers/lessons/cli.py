@@ -228,7 +228,7 @@ def _report(options):
     course = Path(options.folder)
     for lesson in build.find(options.lessons):
         if options.lessons or report.found(course, lesson):
-            print(f"written: {report.write(course, lesson).relative_to(course)}")
+            print(f"written: {report.write(course, lesson)}")
 
 
 def _graded(folder, options):
