@@ -98,6 +98,17 @@ def edited(name, source):
     return make
 
 
+def commented(name):
+    """Its first line, a comment, is gone; others came. The code is the same."""
+
+    def make(notebook):
+        cell = cell_of(notebook, name)
+        cell["source"] = "# mine\n" + cell["source"].split("\n", 1)[1] + "  # done"
+        return notebook
+
+    return make
+
+
 def retyped(name, kind):
     def make(notebook):
         cell = cell_of(notebook, name)
@@ -446,6 +457,7 @@ CELLS = [
     Case("check moved", moved("check-xent", 3)),
     Case("moved and ids lost", moved("xent", 3, lose_ids=True), "found by its name"),
     Case("check edited", edited("check-xent", "2.0"), "check-xent was edited"),
+    Case("check commented", commented("check-xent")),
     Case("check edited in part", edited("check-xent", TRIAL), "check-xent was edited"),
     Case(
         "check as text",

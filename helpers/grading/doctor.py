@@ -386,7 +386,8 @@ class _Merge:
     def _note_check(self, name, copies, changed):
         if len(copies) > 1:
             self._tell(f"The check {name} is there {len(copies)} times.")
-        if changed:
+        released = self.by_id[name].source
+        if not all(_same_code(cell.source, released) for cell in changed):
             self.flags.append(f"The check {name} was edited; the released one counts.")
 
     def _untouched(self, cell, name):
@@ -505,6 +506,12 @@ def _is_python(source):
 
 def _parses(source):
     return plain_python(source) is not None
+
+
+def _same_code(one, other):
+    """Whether two cells differ in comments and spaces at most."""
+    plain = plain_python(one), plain_python(other)
+    return None not in plain and len({ast.dump(ast.parse(text)) for text in plain}) == 1
 
 
 @functools.lru_cache(10_000)
