@@ -146,6 +146,20 @@ def test_ctrl_c_stops_with_one_sentence_and_the_next_run_goes_on(undisturbed, tm
     assert goes_on(undisturbed, tmp_path) <= 1
 
 
+def test_ctrl_c_in_a_step_of_nbgrader_is_not_taken_for_a_failure():
+    def step():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        except BaseException:  # as nbgrader does
+            return {"success": False, "error": "KeyboardInterrupt"}
+        return {"success": True}
+
+    with pytest.raises(KeyboardInterrupt):
+        run._done(step, "ada, 00", students_own=True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_workers_end_with_the_grader(tmp_path):
     code = """
 import time

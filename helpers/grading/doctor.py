@@ -330,18 +330,24 @@ class _Merge:
         return replace(used[-1], source="\n\n".join(one.source for one in used))
 
     def _find_prose_by_place(self):
-        """A written answer that lost its id: it follows its question."""
+        """A written answer that lost its id: between its question and what follows."""
         order = [cell.id for cell in self.released.cells]
+        pairs = list(zip(self.cells, self.cells[1:], strict=False))
         for name, role in self.roles.items():
             if role != "answer" or any(cell.where == name for cell in self.cells):
                 continue
-            question = order[order.index(name) - 1]
-            for one, following in zip(self.cells, self.cells[1:], strict=False):
-                if self._asks(one, question) and not following.where:
-                    if following.source.strip():
-                        following.kind, following.where = "markdown", name
-                        self._tell(f"The answer {name} was found by its place.")
-                    break
+            question, after = (order[order.index(name) + step] for step in (-1, 1))
+            beside = [below for one, below in pairs if self._asks(one, question)]
+            beside += [
+                one
+                for one, below in pairs
+                if below.where == after and one.kind == "markdown"
+                if not self._asks(one, question)
+            ]
+            found = [one for one in beside if not one.where and one.source.strip()]
+            for cell in found[:1]:
+                cell.kind, cell.where = "markdown", name
+                self._tell(f"The answer {name} was found by its place.")
 
     def _asks(self, cell, question):
         """Whether a cell is this question, even with some letters damaged."""

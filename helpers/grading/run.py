@@ -4,10 +4,13 @@ Executors only write results; judge and gradebook are in the hands of one proces
 steps are kept by content, so that a run that was stopped goes on where it was.
 """
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from functools import partial
@@ -222,7 +225,8 @@ def _done(step, on_what, students_own=False):
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SAWarning)  # of nbgrader's, and for nobody
-        outcome = step()
+        with _ctrl_c_after():
+            outcome = step()
     if "database is locked" in str(outcome) and not outcome["success"]:
         raise Locked
     if outcome["success"]:
@@ -233,6 +237,22 @@ def _done(step, on_what, students_own=False):
         f"nbgrader failed on {on_what}: {_last(outcome)}. Mend that and grade again: "
         + STOPPED
     )
+
+
+@contextlib.contextmanager
+def _ctrl_c_after():
+    """Hold a Ctrl-C back till the end: nbgrader takes it for a student's failure."""
+    came = []
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _patiently(work):
