@@ -22,10 +22,11 @@ from helpers.watch import outcome
 # %% [markdown]
 # ## How an exercise works
 #
-# You write the body of a function, run the cell, then run the check below it: a folded
-# line, which you need not open. The check calls your function on random inputs and
-# compares what comes out with what the reference answer gives: how you write it is up
-# to you. Each thing that it compares is a **promise**, which you kept or broke.
+# You write the body of a function, run the cell, then run the check below it. A check
+# is folded to one line; you need not open or read it. It calls your function on random
+# inputs and compares what comes out with what the reference answer gives: how you write
+# it is up to you. Each thing that it compares is a **promise**; the output lists them,
+# ✔ kept or ✘ broken.
 #
 # Stuck? Open a hint under the task, or call `hint("00/environment")`.
 # Give up? `solution("00/environment")`. Where am I? `progress()`.
@@ -34,26 +35,14 @@ from helpers.watch import outcome
 # ## Know your tools
 #
 # Keras is the library you write models with; TensorFlow does the computing underneath.
-# You will meet the same classes under two names, `keras` and `tf.keras`.
+# You will meet the same classes under two names, `keras` and `tf.keras`: two doors to
+# one house. This course writes `import keras`.
 
 # %%
 # rows: A2
 print("same module?", tf.keras is keras)
 print("same Model class?", tf.keras.Model is keras.Model)
 print("same Dense class?", tf.keras.layers.Dense is keras.layers.Dense)
-
-# %% [markdown]
-# Two doors to one house: `tf.keras` is another module that holds the same classes.
-# We write `import keras` throughout. `tf.keras` also keeps some old functions for old
-# code; `keras` does not.
-
-# %%
-# rows: A2, A4
-old = ["get_value", "learning_phase", "clear_session"]
-for name in old:
-    here = hasattr(keras.backend, name)
-    there = hasattr(tf.keras.backend, name)
-    print(f"{name:15} keras.backend: {here!s:6} tf.keras.backend: {there}")
 
 # %% [markdown]
 # <!-- rows: A4 -->
@@ -956,28 +945,21 @@ first.fit(np.ones((4, 2)), np.ones(4), verbose=0)
 print(outcome(lambda: second.fit(np.ones((4, 2)), np.ones(4), verbose=0)))
 
 # %% [markdown]
-# Models that pile up in a notebook are swept away by `keras.utils.clear_session()`.
-# It restarts the numbering of layer names. It does **not** touch living models, and it
-# does not seed anything.
+# Models pile up in a notebook. `keras.utils.clear_session()` cleans up behind them and
+# starts the numbering of layer names again. It seeds nothing, and models that you still
+# use stay as they are.
 
 # %%
 # rows: A3
+before = first.get_weights()[0]
 keras.utils.clear_session()
-kept = small()
-print(kept.layers[0].name, "->", small().layers[0].name)
-before = kept.get_weights()[0]
-keras.utils.clear_session()
-print("after clearing:", small().layers[0].name)
-print("weights kept?", np.array_equal(before, kept.get_weights()[0]))
+print("name of the next layer:", small().layers[0].name)
+print("weights kept?", np.array_equal(before, first.get_weights()[0]))
 
 # %% [markdown]
-# <!-- rows: A5, A10 -->
-# To see a model as a diagram, call `keras.utils.plot_model(model)`. It needs the
-# package `pydot` **and** the program Graphviz; without them it stops with an
-# ImportError that says so. `model.summary()` needs nothing.
-#
-# How to write loops of your own, change what `fit` does, or train on many devices has
-# lessons of its own later in this course.
+# <!-- rows: A5 -->
+# `summary()` lists the layers of a model. For a diagram there is
+# `keras.utils.plot_model(model)`, which needs `pydot` and Graphviz.
 
 # %%
 # rows: A5
@@ -1335,6 +1317,7 @@ progress("00")
 
 # %% [markdown]
 # ## You can now
+# <!-- rows: A10 -->
 #
 # - prepare arrays so that shape, type and range are what Keras expects, and split them
 #   honestly;
@@ -1342,4 +1325,4 @@ progress("00")
 # - build models that share nothing, and read what `fit` recorded.
 #
 # Next: lesson 01, where `compile`, `fit`, `evaluate` and `predict` show what they
-# really do.
+# really do. Loops of your own come in lesson 07, several devices in lesson 09.

@@ -113,13 +113,13 @@ for loss in losses:
     print(f"{model.evaluate(x, y, verbose=0):.4f}")
 
 # %% [markdown]
-# Mistakes in `compile` show at different times. Unknown optimizers and wrong
-# arguments are refused at once, an unknown loss only when you first use it, and a
-# `decay=` from an old example is just ignored, with a warning.
+# Mistakes in `compile` show at different times. Most are refused at once, an unknown
+# loss only when you first use it, and a `decay=` from an old example is ignored, with
+# a warning.
 
 
 # %%
-# rows: B4, B5, B7, B8
+# rows: B4, B5, B8
 def fit_with(**settings):
     model = line()
     model.compile(**{"optimizer": "sgd", "loss": "mse", **settings})
@@ -127,9 +127,7 @@ def fit_with(**settings):
 
 
 print(outcome(lambda: fit_with(optimizer="adamm")))
-print(outcome(lambda: fit_with(optimizer=keras.optimizers.SGD(lr=0.1))))
 print(outcome(lambda: fit_with(optimizer=keras.optimizers.SGD(decay=0.1))))
-print(outcome(lambda: fit_with(loss_weight=[3.0])))
 print(outcome(lambda: fit_with(metrics="accuracy")))
 print(outcome(lambda: fit_with(loss="mean_squared")), "(compile)")
 print(outcome(fit_with(loss="mean_squared")), "(fit)")
@@ -154,9 +152,10 @@ for weights in (None, 3.0, [3.0]):
 # class numbers `(n,)`, `categorical_crossentropy` wants one-hot rows `(n, k)`.
 # Mixed up, they stop with an error about shapes. `"mse"` does not stop: it spreads
 # a `(n, 1)` target over all outputs, and you get a number that means nothing.
+# The name `"crossentropy"` lets Keras choose by the shapes; as a metric it is unknown.
 
 # %%
-# rows: B6
+# rows: B6, B11
 numbers = np.array([0, 2, 1])
 one_hot = np.eye(3)[numbers]
 
@@ -173,6 +172,8 @@ print("sparse, one-hot      ", loss_for("sparse_categorical_crossentropy", one_h
 print("categorical, one-hot ", loss_for("categorical_crossentropy", one_hot))
 print("categorical, numbers ", loss_for("categorical_crossentropy", numbers))
 print("mse, numbers (n, 1)  ", loss_for("mse", numbers[:, None]))
+print("crossentropy, numbers", loss_for("crossentropy", numbers))
+print("crossentropy, metric ", outcome(fit_with(metrics=["crossentropy"])))
 
 # %% [markdown]
 # And it must fit the **last layer**, as in lesson 00. Keras helps in one case: if a
@@ -196,17 +197,6 @@ softmax, nothing = keras.layers.Softmax(), keras.layers.Rescaling(1.0)
 print("logits:           ", perfect())
 print("softmax:          ", perfect(softmax))
 print("softmax, then more:", perfect(softmax, nothing))
-
-# %% [markdown]
-# A loss may be chosen from the shapes, too: its name is then `"crossentropy"` or
-# `"ce"`.
-# The documentation promises the same names for metrics; there they are unknown.
-
-# %%
-# rows: B11
-print("'crossentropy', numbers:", loss_for("crossentropy", numbers))
-print("'ce', one-hot:          ", loss_for("ce", one_hot))
-print("as a metric:", outcome(fit_with(metrics=["crossentropy"])))
 
 # %% [markdown]
 # ## Metrics are chosen for you, unless you choose
@@ -252,13 +242,10 @@ print(f"cosine loss   {float(keras.losses.CosineSimilarity()(equal, equal)):.1f}
 print(f"cosine metric {float(keras.metrics.CosineSimilarity()(equal, equal)):.1f}")
 
 # %% [markdown]
-# Since the first guides a lot was added: optimizers such as `AdamW`, `Lion` and `Muon`,
-# losses such as `Dice` and the focal ones, metrics such as `F1Score` and `R2Score`.
 # Mind signs: similarity as a **loss** is negated, so that smaller is better.
 #
 # Plain `metrics` never look at sample weights; `weighted_metrics` do. Rows with weight
-# 0
-# still count in the first, not in the second.
+# 0 still count in the first, not in the second.
 
 # %%
 # rows: B12, B13, B56
@@ -587,6 +574,21 @@ model.layers[0].trainable = True
 print("thawed, not compiled again:  moved?", moved(model))
 model.compile("sgd", "mse")
 print("thawed and compiled again:   moved?", moved(model))
+
+# %% [markdown]
+# A compiled model also remembers how many axes its targets had. Evaluate it with `(n,)`
+# first and with `(n, 1)` later, and it may stop with a message about an unknown rank.
+# Keep one shape per model, or compile again.
+
+# %%
+# rows: B76
+model = line()
+model.compile("sgd", "mse")
+print("(n,):             ", outcome(lambda: model.evaluate(x, y, verbose=0)))
+column = y[:, None]
+print("then (n, 1):      ", outcome(lambda: model.evaluate(x, column, verbose=0)))
+model.compile("sgd", "mse")
+print("compiled again:   ", outcome(lambda: model.evaluate(x, column, verbose=0)))
 
 # %% [markdown]
 # ### Exercise: try learning rates
@@ -1014,10 +1016,13 @@ print("batch_size=3, epoch 1: ", [batch.tolist() for batch in model.trained[:2]]
 print("batch_size=3, epoch 2: ", [batch.tolist() for batch in model.trained[2:]])
 
 # %% [markdown]
-# Keras counts the steps from the shape of the data and tells callbacks. After a filter
-# nobody can count: the number is `None`, and the end comes as a surprise. The callback
-# below, a `LambdaCallback`, is made of a function: it notes the number when an epoch
-# begins. (A single callback needs no list. A class instead of an object is an error.)
+# Keras counts the steps from the shape of the data. After a filter nobody can count:
+# the number is `None`, and the end comes as a surprise.
+#
+# To see the number, we need a **callback**: an object whose methods `fit` calls at set
+# moments (lesson 06). A `LambdaCallback` is made of functions; the one below notes the
+# steps when an epoch begins. (A single callback needs no list. A class instead of an
+# object is an error.)
 
 
 # %%
@@ -1098,10 +1103,13 @@ print("Dataset:", outcome(lambda: trained_rows(pairs)))
 print("both:   ", outcome(lambda: trained_rows(x10, ones, validation_data=(x8, x8))))
 
 # %% [markdown]
-# Weights are split along with the rows. Validation data may bring weights of their own
-# as a third part; leave out `y` and you get an error about `None`.
-# `class_weight` changes training only. (All weights are 2 here: the loss, divided by
-# the number of rows, doubles; the weighted `mae`, divided by the weights, stays.)
+# Weights are split along with the rows, so they count in `val_loss`, too;
+# `class_weight` changes training only. Validation data bring weights of their own as a
+# third part; leave out `y` and you get an error about `None`.
+#
+# All weights are 2 here. A loss is divided by the number of rows, so it doubles; the
+# weighted `mae` is divided by the sum of the weights, so it stays. (Without a split,
+# the third-part line trains on all ten rows: its `loss` is 28.5.)
 
 
 # %%
@@ -1120,15 +1128,17 @@ print(
 print(
     "class_weight: ", outcome(lambda: logged(validation_split=half, class_weight=twice))
 )
-print("third part:   ", outcome(lambda: logged(validation_data=(x10, ones, twos))))
+tail = (x10[5:], ones[5:], twos[5:])  # the rows that the split takes, too
+print("third part:   ", outcome(lambda: logged(validation_data=tail)))
 print("no y:         ", outcome(lambda: logged(validation_data=x10)))
 print("both weights: ", outcome(lambda: logged(class_weight=twice, sample_weight=twos)))
 
 # %% [markdown]
-# Validation has batches, steps and a rhythm of its own.
+# Validation has batches, steps and a rhythm of its own. `steps_per_epoch=1`, as in an
+# old example, trains on one batch, and still validates on the entire tail (last line).
 
 # %%
-# rows: B41, B42, B43
+# rows: B40, B41, B42, B43
 x20 = np.stack([np.arange(20.0), np.ones(20)], axis=1)
 
 
@@ -1136,7 +1146,8 @@ def validation(**settings):
     model = recorder()
     history = model.fit(x20, np.ones(20), verbose=0, **settings)
     entries = len(history.history["val_loss"])
-    print(f"batches {[len(b) for b in model.watched]}, {entries} val_loss entries")
+    batches = [len(batch) for batch in model.watched]
+    print(f"{len(model.trained):2} steps, validated {batches}, {entries} val_loss")
 
 
 eight = (x8, np.ones(8))
@@ -1146,38 +1157,26 @@ validation(validation_split=0.5, batch_size=4, validation_steps=2)
 validation(validation_split=0.5, validation_steps=2)
 validation(validation_data=eight, epochs=6, validation_freq=2)
 validation(validation_data=eight, epochs=6, validation_freq=[1, 5])
+validation(validation_split=0.5, batch_size=4, steps_per_epoch=1)
 
 # %% [markdown]
 # What is `val_loss`? Exactly what `evaluate` gives on these rows with these weights.
-# Dropout is off: with a learning rate of 0 the value stays the same. Penalties on the
-# weights, however, are **included**.
+# Dropout is off: with a learning rate of 0 the value stays the same. The penalty that
+# a regularizer puts on the weights, however, is **included**.
 
 # %%
 # rows: B29
-penalty = keras.regularizers.L2(0.1)
-head = keras.layers.Dense(10, kernel_regularizer=penalty)
-penalised = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5), head])
-penalised.compile(keras.optimizers.SGD(0.0), logit_loss)
+head = keras.layers.Dense(10, kernel_regularizer=keras.regularizers.L2(0.1))
+model = keras.Sequential([keras.Input((64,)), keras.layers.Dropout(0.5), head])
+model.compile(keras.optimizers.SGD(0.0), logit_loss)
 test = (x_test, y_test)
-history = penalised.fit(x_train, y_train, epochs=2, validation_data=test, verbose=0)
+history = model.fit(x_train, y_train, epochs=2, validation_data=test, verbose=0)
 first, second = history.history["val_loss"]
-evaluated = penalised.evaluate(*test, verbose=0)
-crossentropy = float(logit_loss(y_test, penalised(x_test)))
+evaluated = model.evaluate(*test, verbose=0)
+crossentropy = float(logit_loss(y_test, model(x_test)))
 print("the same in both epochs:", np.isclose(first, second))
 print("equal to evaluate:      ", np.isclose(second, evaluated))
 print("more than cross-entropy:", evaluated > crossentropy + 1)
-
-# %% [markdown]
-# An old example trains "for one step, with a split": `steps_per_epoch=1`. It trains on
-# one batch only, and still validates on the entire tail.
-
-# %%
-# rows: B40
-model = recorder()
-settings = {"batch_size": 4, "steps_per_epoch": 1, "validation_split": 0.5}
-model.fit(x20, np.ones(20), verbose=0, **settings)
-print("trained", sum(map(len, model.trained)), "rows")
-print("validated", sum(map(len, model.watched)), "rows")
 
 # %% [markdown]
 # ### Exercise: exactly these rows
@@ -1500,36 +1499,27 @@ def running_losses(batch_losses, sizes):
 #
 # `evaluate` takes the same kinds of data as `fit`, and they all give the same number.
 # The batch size changes nothing but the speed, and no measurement leaks into the next.
+# `steps` measures the first batches only. Arguments that belong to `fit` are refused.
 
 # %%
-# rows: B48, B49
+# rows: B48, B49, B51, B53
 model = line()
 model.compile("sgd", "mse")
 y10 = np.arange(10.0)
 batches = tf.data.Dataset.from_tensor_slices((x10, y10)).batch(3)
-print(f"array:        {model.evaluate(x10, y10, verbose=0):.4f}")
-print(f"tensor:       {model.evaluate(tf.constant(x10), y10, verbose=0):.4f}")
-print(f"pandas table: {model.evaluate(pd.DataFrame(x10), y10, verbose=0):.4f}")
-print(f"Dataset:      {model.evaluate(batches, verbose=0):.4f}")
-print(f"batch size 1: {model.evaluate(x10, y10, batch_size=1, verbose=0):.4f}")
-print(f"batch size 7: {model.evaluate(x10, y10, batch_size=7, verbose=0):.4f}")
-
-# %% [markdown]
-# `steps` measures the first batches only; ask for more than there are, and you get a
-# warning and the right number. Arguments that belong to `fit` are refused.
 
 
-# %%
-# rows: B48, B51, B53
 def evaluated(*data, **settings):
     return outcome(lambda: model.evaluate(*data, verbose=0, **settings))
 
 
-print("first 3 rows:  ", evaluated(x10[:3], y10[:3]))
-print("steps=1:       ", evaluated(x10, y10, batch_size=3, steps=1))
-print("too many steps:", evaluated(batches, steps=9))
-print("Dataset and y: ", evaluated(batches, y10))
-print("class_weight:  ", evaluated(x10, y10, class_weight={1: 2.0}))
+print("array:       ", evaluated(x10, y10))
+print("pandas table:", evaluated(pd.DataFrame(x10), y10))
+print("Dataset:     ", evaluated(batches))
+print("batch size 7:", evaluated(x10, y10, batch_size=7))
+print("first 3 rows:", evaluated(x10[:3], y10[:3]))
+print("steps=1:     ", evaluated(x10, y10, batch_size=3, steps=1))
+print("class_weight:", evaluated(x10, y10, class_weight={1: 2.0}))
 
 # %% [markdown]
 # What comes back depends on how the model was compiled: a float, or a list, and with
@@ -2280,7 +2270,6 @@ def fit_by_batches(model, x, y, batch_size, epochs):
 # ## Speed, and looking inside
 #
 # The rest of this lesson is for reference: skim it now, come back when you need it.
-# Only the trap at its end may catch you tomorrow.
 #
 # `fit` runs your model's Python code a few times to record it as a **graph**, and then
 # executes only the graph. So a `print` in `call` appears while recording, not at every
@@ -2335,43 +2324,35 @@ for group in (1, 2, 3, 100):
     print(f"steps_per_execution={group:<3}", batch_ends(group))
 
 # %% [markdown]
-# `evaluate` and `predict` call their own hooks on a callback, in this order:
+# `evaluate` and `predict` call methods of their own on a callback, in this order. In
+# `predict`, the logs of a batch hold its outputs.
 
 
 # %%
-# rows: B52, B75
+# rows: B52, B61, B75
 class Tell(keras.callbacks.Callback):
-    def on_test_begin(self, logs=None):
-        print("evaluate begins")
-
     def on_test_batch_end(self, batch, logs=None):
-        print("batch", batch, "ends, logs:", list(logs))
+        print("evaluate: batch", batch, "ends, logs:", list(logs))
 
     def on_test_end(self, logs=None):
         print("evaluate ends, logs:", list(logs))
+
+    def on_predict_batch_end(self, batch, logs=None):
+        print("predict: batch", batch, "ends, logs:", list(logs))
+
+    def on_predict_end(self, logs=None):
+        print("predict ends, logs:", logs)
 
 
 model = line()
 model.compile("sgd", "mse")
 loss = model.evaluate(x8, np.ones(8), batch_size=4, callbacks=[Tell()], verbose=0)
-
-# %% [markdown]
-# A single hook needs no class. In `predict`, the logs of a batch hold its outputs.
-
-# %%
-# rows: B61, B75
-tell = keras.callbacks.LambdaCallback(
-    on_predict_batch_end=lambda batch, logs: print("batch", batch, list(logs)),
-    on_predict_end=lambda logs: print("predict ends, logs:", logs),
-)
-outputs = model.predict(x8, batch_size=4, callbacks=[tell], verbose=0)
+outputs = model.predict(x8, batch_size=4, callbacks=[Tell()], verbose=0)
 
 # %% [markdown]
 # Two more switches of `compile`. `jit_compile` asks for XLA, a compiler that fuses
-# steps of the graph; its default
-# "auto" means no on a CPU. `auto_scale_loss` keeps tiny float16 gradients from
-# vanishing,
-# and wraps the optimizer only if you train in float16.
+# steps of the graph; its default "auto" means no on a CPU. `auto_scale_loss` keeps tiny
+# float16 gradients from vanishing, and wraps the optimizer only in `mixed_float16`.
 
 
 # %%
@@ -2382,9 +2363,6 @@ def compiled(**settings):
     return model
 
 
-print(
-    "with run_eagerly:", outcome(lambda: compiled(jit_compile=True, run_eagerly=True))
-)
 plain, fast = compiled(jit_compile=False), compiled(jit_compile=True)
 losses = [m.evaluate(x8, np.ones(8), verbose=0) for m in (plain, fast)]
 print("same loss with XLA:", np.isclose(*losses, atol=1e-5))
@@ -2394,33 +2372,19 @@ for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
     print(f"{policy:15}", *(type(m.optimizer).__name__ for m in (left, right)))
 keras.config.set_dtype_policy("float32")
 
-# %% varies: it depends on the device
-# rows: B16
-print("jit_compile='auto' here:", compiled().jit_compile)
-
 # %% [markdown]
 # > **If you meet this in older code.** `fit_generator`, `predict_classes` and
 # > `fit(workers=...)` are gone. Write `fit` (it takes generators),
-# > `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`
-# > (lesson 03).
-#
-# **The trap.** A compiled model remembers the rank of its targets. Evaluate it
-# with `(n,)` first and `(n, 1)` later, and it may stop with a message about unknown
-# rank.
-# Keep one shape per model, or compile again.
+# > `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`,
+# > an object that hands out batches (lesson 03).
 
 # %%
-# rows: B47, B76
+# rows: B47
 model = line()
 model.compile("sgd", "mse")
 print("workers:", outcome(lambda: model.fit(x8, np.ones(8), workers=2)))
 print("fit_generator:", hasattr(model, "fit_generator"))
 print("predict_classes:", hasattr(model, "predict_classes"))
-model.evaluate(x8, np.ones(8), verbose=0)
-print(
-    "(n,), then (n, 1):",
-    outcome(lambda: model.evaluate(x8, np.ones((8, 1)), verbose=0)),
-)
 
 # %% [markdown]
 # ### In your own words

@@ -513,11 +513,6 @@ for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight", "none
 # once. A Python number becomes a constant of the recording; a `keras.Variable` is
 # looked up each time. Habit: what should change while a model trains is a
 # `keras.Variable`, changed by `assign`.
-#
-# Last, **saving**. A saved model notes the name of your class and its `get_config()`.
-# Loading needs the class back, as `custom_objects` or by the decorator
-# `@keras.saving.register_keras_serializable()`. Whoever does not have the class can
-# load with `compile=False`, to predict only.
 
 # %%
 for late in (9.0, keras.Variable(9.0)):
@@ -532,6 +527,12 @@ for late in (9.0, keras.Variable(9.0)):
         late.assign(900.0)
     after = model.evaluate(arrival, target, verbose=0)
     print(f"{type(late).__name__:8} {before:.2f}, then {after:.2f}")
+
+# %% [markdown]
+# Last, **saving**. A saved model notes the name of your class and its `get_config()`.
+# Loading needs the class back, as `custom_objects` or by the decorator
+# `@keras.saving.register_keras_serializable()`. Whoever does not have the class can
+# load with `compile=False`, to predict only.
 
 # %%
 # rows: C12
@@ -1835,7 +1836,8 @@ def evidence(PerClassTP, rng):
     p = rng.uniform(0, 0.5, (n, k)) + 0.55 * np.eye(k)[best]
     p = (p + 3 * rng.normal(size=(n, 1))).astype("float32")  # scores of any size
     weights = rng.uniform(0.5, 3, n).astype("float32")
-    cuts = np.sort(rng.choice(np.arange(2, n - 2), 2, replace=False))
+    places = np.setdiff1d(np.arange(2, n - 2), k)  # with k rows, shapes fit by chance
+    cuts = np.sort(rng.choice(places, 2, replace=False))
 
     def counted(metric, labels=y, sizes=None, w=None):
         parts = np.split(np.arange(n), cuts if sizes is None else sizes)
@@ -1928,6 +1930,55 @@ class PerClassTP(keras.metrics.Metric):
             hit = hit * sample_weight
         of_class = [ops.cast(ops.equal(labels, c), "float32") for c in range(self.k)]
         self.hits.assign_add(ops.stack([ops.sum(hit * one) for one in of_class]))
+
+    def result(self):
+        return self.hits
+
+
+# %% mistake: one-hot labels always have the shape (n, k)
+"""Labels may come as `(n, 1)`. Their one-hot rows are then `(n, 1, k)`, and the numbers
+no longer meet row by row. Flatten the labels before anything else:
+`ops.reshape(y_true, (-1,))`."""
+
+
+class PerClassTP(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        self.hits = self.add_weight(name="hits", shape=(self.k,), initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels = ops.cast(y_true, "int32")
+        best = ops.one_hot(ops.argmax(y_pred, axis=-1), self.k)
+        hit = ops.one_hot(labels, self.k) * best
+        if sample_weight is not None:
+            hit = hit * sample_weight[:, None]
+        self.hits.assign_add(ops.sum(hit, axis=0))
+
+    def result(self):
+        return self.hits
+
+
+# %% mistake: `[:, None]` makes a column of any hits
+"""Labels may come as `(n, 1)`. Compared with best classes `(n,)` they give n x n hits,
+and `hit[:, None]` is no column any more. Flatten the labels before anything else:
+`ops.reshape(y_true, (-1,))`."""
+
+
+class PerClassTP(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        self.hits = self.add_weight(name="hits", shape=(self.k,), initializer="zeros")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels = ops.cast(y_true, "int32")
+        best = ops.cast(ops.argmax(y_pred, axis=-1), "int32")
+        hit = ops.cast(ops.equal(labels, best), "float32")
+        if sample_weight is not None:
+            hit = hit * sample_weight
+        table = ops.one_hot(labels, self.k)
+        self.hits.assign_add(ops.sum(hit[:, None] * table, axis=0))
 
     def result(self):
         return self.hits
@@ -3140,7 +3191,8 @@ class SparsityLayer(keras.layers.Layer):
 #
 # If added losses are all you want, `compile` needs no loss, and `fit` no `y`. Here a
 # model squeezes digits through 16 numbers and compares the result with its own input.
-# A `y` that you pass all the same is ignored.
+# A `y` that you pass all the same is ignored. In the second cell `LiveCurves`, a
+# callback of this course, draws the loss while the training runs.
 
 
 # %%
@@ -3166,7 +3218,7 @@ print("without y, with a useless y:", np.allclose([alone, with_y], by_hand))
 
 # %% varies: training
 # rows: C31
-live = plots.LiveCurves("loss")  # draws the loss while the training runs
+live = plots.LiveCurves("loss")
 history = squeeze.fit(x_train, epochs=12, callbacks=[live], verbose=0)
 plots.images(x_train[:5], y_train[:5], "Five digits")
 through = squeeze.predict(x_train[:5], verbose=0)
@@ -3176,12 +3228,6 @@ plots.images(through, y_train[:5], "What came through 16 numbers")
 # An **endpoint** goes one step further: a layer that takes the targets as an *input*,
 # adds the loss, and returns predictions. You train with a dict of inputs. For
 # predictions you build a second model that shares the layers and needs no targets.
-#
-# The arguments of `call` have an order, and nobody checks it. A published example once
-# passed `(logits, targets)` to a `call(targets, logits)`. The picture trains three
-# logits for 30 steps, both ways. Swapped, the logits play the labels, and labels that
-# may grow make the loss as negative as you like. Habit: a plain cross-entropy below
-# zero is always a bug.
 
 
 # %%
@@ -3204,13 +3250,22 @@ print("loss as by hand:  ", np.isclose(loss, np.mean((guesses - digits) ** 2)))
 stops = outcome(lambda: trained.predict(images, verbose=0))
 print("without targets:  ", guesses.shape, "from `used`,", stops.split(":")[0])
 
+# %% [markdown]
+# The arguments of `call` have an order, and nobody checks it. A published example once
+# passed `(logits, targets)` to a `call(targets, logits)`. The picture trains three
+# logits for 30 steps, both ways. (`GradientTape` gives the slope of a loss for such a
+# step by hand; lesson 07 is about it.)
+#
+# Swapped, the logits play the labels, and labels that may grow make the loss as
+# negative as you like. Habit: a plain cross-entropy below zero is always a bug.
+
 
 # %%
 # rows: C33
 def descend(loss_of):
     logits, losses = tf.Variable([[0.5], [-0.5], [1.0]]), []
     for _ in range(30):
-        with tf.GradientTape() as tape:  # gives the slope of the loss: lesson 07
+        with tf.GradientTape() as tape:
             loss = loss_of(tf.constant([[1.0], [0.0], [1.0]]), logits)
         logits.assign_sub(tape.gradient(loss, logits))
         losses.append(float(loss))

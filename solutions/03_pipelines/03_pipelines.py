@@ -149,7 +149,7 @@ for batches in (rows.batch(4), rows.batch(4, drop_remainder=True)):
 # from a list or dict, so Keras warns, and takes them all the same.
 #
 # A Dataset brings its own batches, labels and weights, as the second cell shows. What
-# you pass next to it is refused; `batch_size` is ignored without a word.
+# you pass next to it is refused, all but `batch_size` (lesson 01).
 # (`recorder()`, a small compiled model that notes its rows, comes back below.)
 
 
@@ -753,7 +753,8 @@ def split_ds(ds, n_val):
 # ## How long is an epoch?
 #
 # Without further words, an epoch is one pass. `steps_per_epoch` cuts it into shorter
-# ones: `fit` then **goes on** where the last epoch stopped, and does not begin again.
+# ones, and `fit` **goes on** where the last epoch stopped, as it does with arrays
+# (lesson 01). New with a Dataset: it may end in the middle of an epoch, or never.
 #
 # `fit_log` lets a recorder fit, and gives back what each epoch saw and what the call
 # came to. Below, a Dataset of five batches, numbered 0 to 4, in four epochs.

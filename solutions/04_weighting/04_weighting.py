@@ -121,8 +121,8 @@ plots.ways_to_divide(sums, reported, "Keras divides by the number of rows")
 # divided by the number of rows, whatever the weights are. Double all weights, and the
 # loss doubles.
 #
-# The `reduction` of a loss object decides, as in lesson 02. New below: weights that are
-# all zero, and smaller batches.
+# The `reduction` of a loss object decides, as lesson 02 showed. New here are weights
+# that are all zero, and smaller batches.
 
 # %%
 # rows: W1, W5
@@ -132,18 +132,15 @@ for reduction in names:
     print(
         f"{reduction:24} {value:6.3f}   all zero: {logs_of(0 * w, reduction)['loss']}"
     )
-per_row = keras.losses.MeanSquaredError(reduction="none")(truth[:, None], guess, w)
-print("none                    ", keras.ops.convert_to_numpy(per_row))
 for size in (4, 2, 1):
     found = [logs_of(w, name, size)["loss"] for name in names]
-    print(f"the first three, batches of {size}:", *(f"{value:6.3f}" for value in found))
+    print(f"all three, batches of {size}:", *(f"{value:6.3f}" for value in found))
 
 # %% [markdown]
 # `mean_with_sample_weight` is the weighted mean, and it is 0 where all weights are. But
 # look at the last lines: each **batch** has its own mean, so the logged number (on the
 # right) depends on the batch size. So does `sum`, in the middle: smaller batches have
-# smaller sums. The default, on the left, does not depend on it. `none` keeps a number
-# per row, already multiplied.
+# smaller sums. The default, on the left, does not depend on it.
 #
 # Habit: before you compare two weighted losses, ask what each was divided by.
 #

@@ -300,6 +300,26 @@ def two_tower(img_shape, n_features, k):
     return keras.Model({"img_input": image, "ts_input": series}, outputs)
 
 
+# %% mistake: what fits a long series and a softmax loss fits everything
+"""Two slips at once. `Conv1D` without `padding="same"` has no place to stand on a
+series shorter than its kernel; and softmax turns `class_output` into probabilities,
+where logits were asked for. Pad the convolution, and leave the head's activation
+out."""
+
+
+def two_tower(img_shape, n_features, k):
+    image = keras.Input(img_shape, name="img_input")
+    series = keras.Input((None, n_features), name="ts_input")
+    b = keras.layers.Conv1D(8, 3, activation="relu")(series)
+    b = keras.layers.GlobalMaxPooling1D()(b)
+    both = keras.layers.Concatenate()([keras.layers.Flatten()(image), b])
+    outputs = {
+        "score_output": keras.layers.Dense(1)(both),
+        "class_output": keras.layers.Dense(k, activation="softmax")(both),
+    }
+    return keras.Model({"img_input": image, "ts_input": series}, outputs)
+
+
 # %% mistake: a score lies between two bounds
 """Your score cannot leave a fixed range: a sigmoid, for instance, keeps it between 0
 and 1. The score may be any number: a head for numbers has no activation."""
@@ -1455,7 +1475,7 @@ changes = {
 plots.weight_changes(changes, "Training the digits leaves only the seconds alone")
 
 # %% [markdown]
-# With plain SGD and no regulariser the weight 0 does the same,
+# With plain SGD and no regularizer the weight 0 does the same,
 # `loss_weights={"score_output": 0.0, ...}`: the part is still measured and reported,
 # but it pulls at nothing. For that you need targets.
 #
@@ -1709,8 +1729,8 @@ print("class_weight:    ", outcome(lambda: model.fit(x4, y4, **by_class)))
 # Three traps in five lines. A single array silently weighs **every** output. A dict of
 # weights with list outputs stops, with dicts of targets, too. And `class_weight`
 # is not possible at all, because nobody could say whose classes are meant.
-# Habit: turn class weights into row weights yourself, for the output that has classes:
-# the weight of row i is the weight of its class.
+# Habit: turn class weights into row weights yourself, as `to_sample_weight` does in
+# lesson 04, and pass them for the output that has classes.
 # In a list, `None` stands for weights that are all 1.
 
 # %% [markdown]
@@ -1929,8 +1949,9 @@ def fit_by_output(model, x, y, score_weight, class_weight, batch_size):
 # %% [markdown]
 # ## Do the parts add up?
 #
-# The total is each part times its weight, plus what layers add themselves. With a
-# regulariser on the score's kernel, ones of shape `(2, 1)`: 0.1 · (1 + 1) = 0.2 on top.
+# The total is each part times its weight, plus what layers add themselves. With an
+# L2 regularizer on the score's kernel, ones of shape `(2, 1)`, that is a penalty of
+# 0.1 · (1 + 1) = 0.2.
 
 # %%
 # rows: M22
@@ -1989,10 +2010,12 @@ plots.parts_and_total(logs, true, "With a partial batch, parts miss the total")
 # </details>
 
 # %% [markdown]
-# The total is a mean over rows. The parts are means over **batches**: the single row of
-# the last batch counts as much as the three before it. The reason is the graph. It is
-# recorded for batches of any size, so the parts do not know how many rows to count.
-# Run eagerly, they know. Change `(3, False)` to `(1, False)`: will the parts add up?
+# The total is a mean over rows, as in lesson 01. The parts are means over **batches**:
+# the single row of the last batch counts as much as the three before it. The reason is
+# the graph. It is recorded for batches of any size, so the parts do not know how many
+# rows to count. Run eagerly, they know.
+#
+# **Try it.** Change `(3, False)` to `(1, False)`: will the parts add up?
 #
 # Habit: trust the total. For the parts, choose a batch size that divides the number of
 # rows, or measure with `evaluate` in one batch.
@@ -2150,7 +2173,7 @@ def total_from_parts(logs, loss_weights, extra=0.0, n=None, batch_size=None):
 
 
 # %% mistake: the extra is part of the parts
-"""You ignore `extra`. What layers add themselves, such as a regulariser, is in the
+"""You ignore `extra`. What layers add themselves, such as a regularizer, is in the
 total and in none of the logged parts."""
 
 
