@@ -262,7 +262,8 @@ def copy_of_lesson(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "SOLUTIONS", tmp_path / "solutions")
     monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(build, "ROOT", tmp_path)
-    monkeypatch.setattr(build, "KEYS", tmp_path / "helpers" / "keys")
+    for module in (build, keys):
+        monkeypatch.setattr(module, "KEYS", tmp_path / "helpers" / "keys")
     return build.find(["00"])[0]
 
 
@@ -317,6 +318,18 @@ def test_a_missing_file_is_a_drift(copy_of_lesson):
 def test_a_damaged_key_is_a_drift(copy_of_lesson):
     key_file(copy_of_lesson).write_text("{", encoding="utf-8")
     assert "does not exist or is damaged" in build.drift(copy_of_lesson)[0]
+    assert not build.is_built(copy_of_lesson)
+
+
+def test_a_build_that_was_stopped_half_way_is_not_taken_for_done(
+    copy_of_lesson, monkeypatch
+):
+    def stop(*args, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build.notebooks, "execute", stop)
+    with pytest.raises(KeyboardInterrupt):
+        build.build(copy_of_lesson, force=True)
     assert not build.is_built(copy_of_lesson)
 
 

@@ -11,9 +11,10 @@ loops = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(loops)
 
 
+@pytest.mark.parametrize("make", [loops.make_epoch, loops.reference_answer])
 @pytest.mark.parametrize("optimizer", loops.OPTIMIZERS)
-def test_an_epoch_in_one_function_gives_the_weights_of_fit(optimizer):
-    weights, loss = loops.same_weights(optimizer, rows=150)  # a smaller last batch
+def test_an_epoch_in_one_function_gives_the_weights_of_fit(optimizer, make):
+    weights, loss = loops.same_weights(optimizer, make, rows=150)  # smaller last batch
     assert weights < 1e-5 and loss < 1e-5
 
 

@@ -13,7 +13,8 @@ from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError, read
 
 ALWAYS = ("checks", "lessons", "runtime")  # helpers that every lesson rests on
-NEVER = ("cli", "coverage", "course_map", "pages")  # files on which no notebook rests
+UNFINISHED = ""  # digest of a key whose notebooks are not written yet
+NEVER = ("build", "cli", "coverage", "course_map", "pages")  # no notebook rests on them
 
 
 def find(names=()):
@@ -62,13 +63,15 @@ def build(lesson, solutions=True, force=False):
             bar.update()
 
     with bar:
-        keys.write_key(keys.lesson_key(lesson, solutions, advance), digest(lesson))
+        key = keys.lesson_key(lesson, solutions, advance)
+        keys.write_key(key, UNFINISHED)
         notebook = notebooks.solution_notebook(lesson)
         notebooks.execute(notebook, lesson, lambda **event: bar.update())
         bar.update(bar.total - bar.n)
         solution_path, learner_path = notebooks.paths(lesson)
         notebooks.write(notebook, solution_path)
         notebooks.write(notebooks.learner_notebook(notebook), learner_path)
+        keys.write_key(key, digest(lesson))  # last: says that all of it was built
     return True
 
 

@@ -197,8 +197,8 @@ print("training rows", x_fit.shape, "validation rows", x_val.shape)
 # %% [markdown]
 # Why say `float32`? Keras turns `float64` into `float32` on its own.
 # Whole numbers it leaves alone: a layer that expects fractions then gets integers.
-# `Spy` below is a model that only prints what it is given (`run_eagerly=True` lets it,
-# lesson 01 says why).
+# `Spy` below is a model that prints the type of what it is given. `run_eagerly=True`
+# makes it print at every call; lesson 01 explains that.
 
 
 # %%

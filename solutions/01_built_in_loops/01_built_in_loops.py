@@ -152,7 +152,8 @@ for weights in (None, 3.0, [3.0]):
 # class numbers `(n,)`, `categorical_crossentropy` wants one-hot rows `(n, k)`.
 # Mixed up, they stop with an error about shapes. `"mse"` does not stop: it spreads
 # a `(n, 1)` target over all outputs, and you get a number that means nothing.
-# The name `"crossentropy"` lets Keras choose by the shapes; as a metric it is unknown.
+# The name `"crossentropy"` (or `"ce"`) lets Keras choose by the shapes. The
+# documentation promises it for metrics, too; there it is unknown.
 
 # %%
 # rows: B6, B11
@@ -173,6 +174,7 @@ print("categorical, one-hot ", loss_for("categorical_crossentropy", one_hot))
 print("categorical, numbers ", loss_for("categorical_crossentropy", numbers))
 print("mse, numbers (n, 1)  ", loss_for("mse", numbers[:, None]))
 print("crossentropy, numbers", loss_for("crossentropy", numbers))
+print("ce, one-hot          ", loss_for("ce", one_hot))
 print("crossentropy, metric ", outcome(fit_with(metrics=["crossentropy"])))
 
 # %% [markdown]
@@ -242,7 +244,9 @@ print(f"cosine loss   {float(keras.losses.CosineSimilarity()(equal, equal)):.1f}
 print(f"cosine metric {float(keras.metrics.CosineSimilarity()(equal, equal)):.1f}")
 
 # %% [markdown]
-# Mind signs: similarity as a **loss** is negated, so that smaller is better.
+# Mind signs: similarity as a **loss** is negated, so that smaller is better. Newer than
+# most tutorials are the optimizers `AdamW`, `Lion` and `Muon`, the losses `Dice` and
+# the focal ones, and the metrics `F1Score` and `R2Score`.
 #
 # Plain `metrics` never look at sample weights; `weighted_metrics` do. Rows with weight
 # 0 still count in the first, not in the second.

@@ -123,9 +123,8 @@ print(told)
 # ## What logs hold: means, not batches
 #
 # Every hook gets `logs`, a dict of numbers. In a batch hook `logs["loss"]` looks like
-# the loss of the batch. Look again: below, the true losses come from `train_on_batch`,
-# which does the same updates one by one (after `reset_metrics`, since in some versions
-# of Keras its losses are running means, too).
+# the loss of the batch. It is a running mean, as in lesson 01. Below, the true losses
+# come from `train_on_batch`, which does the same updates one by one.
 
 
 # %%
@@ -145,7 +144,7 @@ note = keras.callbacks.LambdaCallback(
 model.fit(rows, epochs=2, shuffle=False, callbacks=[note], verbose=0)
 true, model = [], line_model()
 for batch in [*rows, *rows]:
-    model.reset_metrics()
+    model.reset_metrics()  # else, in some versions of Keras, a running mean, too
     true.append(float(model.train_on_batch(*batch)))
 plots.running_means([told[:3], told[3:]], [true[:3], true[3:]])
 
@@ -578,27 +577,9 @@ class ExtraScores(keras.callbacks.Callback):
 # ## What does not follow you
 #
 # Two changes in the middle of a training look alike. The learning rate is a variable:
-# what you assign acts at once. Which layers are trained was written into the compiled
-# training step, and `trainable = False` changes nothing there. Below, each is tried
-# when epoch 1 begins, in a model of two layers. The numbers are how far the weight of
-# the first layer moves in each epoch.
-
-
-# %%
-# rows: K2, K36
-class Moves(keras.callbacks.Callback):
-    def __init__(self, change):
-        super().__init__()
-        self.change, self.moves = change, []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.before = self.model.get_weights()[0].item()
-        if epoch == 1:
-            self.change(self.model)
-
-    def on_epoch_end(self, epoch, logs=None):
-        after = self.model.get_weights()[0].item()
-        self.moves.append(round(abs(after - self.before), 3))
+# what you assign acts at once. Which layers are trained was compiled into the training
+# step, as in lesson 01. Below, each change is tried when epoch 1 begins, in a model of
+# two layers. Predict for each of the four: does the first layer go on moving?
 
 
 # %%
@@ -620,26 +601,28 @@ def freeze_and_renew(model):
     model.make_train_function(force=True)
 
 
-# %% [markdown]
-# Predict for each of the four: does the first layer go on moving?
-
 # %%
 # rows: K2, K36
 for change in (wrong_name, right_name, freeze, freeze_and_renew):
     one = {"use_bias": False, "kernel_initializer": "ones"}
     layers = [keras.layers.Dense(1, **one), keras.layers.Dense(1, **one)]
-    model, moves = keras.Sequential([keras.Input((1,)), *layers]), Moves(change)
+    model, weights = keras.Sequential([keras.Input((1,)), *layers]), []
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    model.fit(rows, epochs=3, shuffle=False, callbacks=[moves], verbose=0)
-    print(f"{change.__name__:17}", moves.moves)
+    note = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: change(model) if epoch == 1 else None,
+        on_epoch_end=lambda *_: weights.append(model.get_weights()[0].item()),
+    )
+    model.fit(rows, epochs=3, shuffle=False, callbacks=[note], verbose=0)
+    print(f"{change.__name__:17}", *(f"{weight:.3f}" for weight in weights))
 
 # %% [markdown]
-# Line 1: `optimizer.lr` was the old name. Today Python invents a new attribute, nobody
-# reads it, no error. Line 3: the frozen layer keeps training. Line 4: making the train
-# function anew lets the change act, but only when you **freeze**. Weights that are
-# unfrozen are new to the optimizer, and it refuses them. For that, train in two calls
-# of `fit` with `compile` between them; it forgets the optimizer's state. Inside a
-# callback `compile` breaks the training.
+# The numbers are the first layer's weight after each epoch. Line 1: `optimizer.lr` was
+# the old name. Today Python invents a new attribute, nobody reads it, no error. Line 3:
+# the frozen layer keeps training. Line 4: making the train function anew lets the
+# change act, but only when you **freeze**. Weights that are unfrozen are new to the
+# optimizer, and it refuses them. For that, train in two calls of `fit` with `compile`
+# between them; it forgets the optimizer's state. Inside a callback `compile` breaks the
+# training.
 
 # %% [markdown]
 # ### Quiz: half of it works
@@ -1275,6 +1258,23 @@ class JsonlLogger(keras.callbacks.Callback):
             file.write(json.dumps({"epoch": epoch, **numbers}) + "\n")
 
 
+# %% mistake: a callback is made for one fit
+"""You empty the file when the object is made, so a second `fit` with it adds to the
+first one's lines. What belongs to one training starts in `on_train_begin`."""
+
+
+class JsonlLogger(keras.callbacks.Callback):
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        open(path, "w").close()
+
+    def on_epoch_end(self, epoch, logs=None):
+        numbers = {key: float(value) for key, value in logs.items()}
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"epoch": epoch, **numbers}) + "\n")
+
+
 # %% mistake: every training begins with epoch 0
 """You empty the file at epoch 0. A `fit` with `initial_epoch` begins later, and its
 lines follow those of another training. Empty the file in `on_train_begin`."""
@@ -1333,9 +1333,10 @@ class JsonlLogger(keras.callbacks.Callback):
 # %% [markdown]
 # ## Stop when it no longer gets better
 #
-# `EarlyStopping` compares each epoch with the best one so far. `patience` is how many
-# epochs **in a row** may fail to beat it. You need no training to try it: `drive` hands
-# a callback made-up logs, one dict per epoch, and tells how many epochs ran.
+# `EarlyStopping` compares each epoch with the best one so far; the first one has none
+# to beat. `patience` is how many epochs **in a row** may fail. You need no training to
+# try it: `drive` hands a callback made-up logs, one dict per epoch, and tells how many
+# `"epochs"` ran and which epoch's `"weights"` (from 0) are there in the end.
 #
 # Predict before you run: best in epoch 2 (counted from 0), then never again. After how
 # many epochs does it stop with patience 0, 1, 2 and 3?
@@ -1394,10 +1395,10 @@ for monitor, scored_rows in (("val_loss", others), ("loss", few)):
 #
 # | setting | meaning |
 # |---|---|
-# | `min_delta` | a gain must be **larger** than this; its sign is ignored |
+# | `min_delta` | to beat means: by **more** than this; its sign is ignored |
 # | `mode` | `"min"`, `"max"`, or `"auto"`: Keras guesses from the metric |
-# | `start_from_epoch` | earlier epochs are not looked at |
-# | `baseline` | the wait ends only with a gain that also beats this value |
+# | `start_from_epoch` | earlier epochs (counted from 0) are not looked at |
+# | `baseline` | the wait ends only with a gain that beats this value, too |
 #
 # Predict each line before you run. The first two have small steady gains.
 
@@ -1422,11 +1423,12 @@ print(
 # %% [markdown]
 # Line 1: no single gain beats 0.01, so it stops in epoch 2 of 6. Line 2: with patience
 # the gains add up, since the best stays 1.0 until something beats it by more than 0.01.
-# Last line: the gains never beat the baseline, so the wait is never set back. It has
+# Last line: the gains never beat the baseline, so the wait grows in every epoch. It has
 # long passed 3 when the first epoch without a gain comes, and that one is the last.
 #
 # Now the direction. Keras knows it for the loss and its own metrics. Everything else
-# must be told.
+# must be told. The last two lines are the expensive ones: a key that is not in the logs
+# is only a warning, in every epoch, and nothing ever stops.
 
 
 # %%
@@ -1451,11 +1453,6 @@ print("... with mode='max': ", ran("acc", mode="max"))
 print("val_loss, no val data:", ran("val_loss"))
 
 # %% [markdown]
-# The last two lines are the expensive ones: a key that is not in the logs is only a
-# warning, in every epoch, and nothing ever stops. Habit:
-# `print(history.history.keys())` after one short epoch, and monitor one of these.
-
-# %% [markdown]
 # ### Quiz: it never stops
 #
 # `EarlyStopping("val_accuracy", patience=3)` ran for 200 epochs, with a warning in
@@ -1475,7 +1472,8 @@ print("val_loss, no val data:", ran("val_loss"))
 # <details><summary>Validation data</summary>
 #
 # Right: without it no `val_...` key exists. Pass `validation_data`, or monitor
-# `"accuracy"`.
+# `"accuracy"`. Habit: `print(history.history.keys())` after one short epoch, and
+# monitor one of these.
 #
 # </details>
 # <details><summary>A smaller `min_delta`</summary>
@@ -1488,33 +1486,33 @@ print("val_loss, no val data:", ran("val_loss"))
 # ### Exercise: predict early stopping
 #
 # Write `simulate_early_stopping(values, patience=0, min_delta=0.0, mode="min",
-# start_from_epoch=0, baseline=None, restore_best_weights=False)`, without
-# `EarlyStopping`. `values`, one number per epoch and at least one, stays as it is.
-# Return `(epochs_run, weights_epoch)`: how many epochs run, and the number (from 0) of
-# the one whose weights stay. From epoch `start_from_epoch` on:
+# start_from_epoch=0, baseline=None, restore_best_weights=False)`. It predicts what
+# `EarlyStopping` does, and does not use it. `values`, one number per epoch and at least
+# one, stays as it is. Return `(epochs_run, weights_epoch)`: how many epochs run, and
+# the number (from 0) of the one whose weights the model has in the end. For example,
+# `[0.5, 0.3, 0.4, 0.4, 0.2]` with `patience=2` gives `(4, 3)`, and with the best
+# weights restored `(4, 1)`. If no epoch is looked at, nothing is restored.
 #
-# 1. Add 1 to the wait.
-# 2. New best: the first value watched, later each that beats the best by more than the
-#    size of `min_delta`.
-# 3. A new best sets the wait to 0; with a baseline only if it beats that by as much.
-# 4. No new best, and the wait has reached `patience`: the last epoch.
-#
-# If no epoch is watched, none is restored. 20 minutes.
+# The rules are in the section above. Where you are not sure, make up a night of a few
+# epochs, predict, and let `drive` tell you what Keras does. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
-# Write a small function for "beats by more than", which knows `mode`, and use it twice.
+# What must you remember from one epoch to the next? Three things are enough. In the
+# runs above: in which epochs does the wait grow, and what sets it back?
 #
 # </details>
 # <details><summary>Hint 2</summary>
 #
-# For `mode="max"`, turn the signs of the values and of the baseline, and minimise.
+# A value must beat the best, and the baseline: write one small function for "beats by
+# more than", which knows `mode`, and use it for both.
 #
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# Keep `best`, `best_epoch` and `wait`. `restore_best_weights` gives `best_epoch`, also
-# where training ran to its end; without it, the last epoch's weights stay.
+# Keep `best`, `best_epoch` and `wait`. The wait grows first, in each epoch that is
+# looked at. Then comes one of two: a gain, which may end the wait, or none, which may
+# end the training. The best weights come back also where the training ran to its end.
 #
 # </details>
 
@@ -1586,6 +1584,10 @@ def evidence(simulate_early_stopping, rng):
     def zero():
         return patience() | {"baseline": 0.0}
 
+    def line_and_delta():
+        chosen = {"baseline": 4.0, "patience": int(rng.integers(2, 4))}
+        return chosen | {"min_delta": float(rng.choice([0.375, 0.5]))}
+
     def everything():
         chosen = delta() | start() | line() | {"mode": str(rng.choice(["min", "max"]))}
         return chosen | {"restore_best_weights": bool(rng.integers(2))}
@@ -1594,11 +1596,13 @@ def evidence(simulate_early_stopping, rng):
     kinds = {
         "patience": cases(patience),
         "best weights restored": cases(patience, **best),
+        "... without an early stop": cases(lambda: {"patience": 20}, **best),
         "gains up to min_delta do not count": cases(delta, **best),
         "a value that should be high": cases(patience, mode="max", **best),
         "start_from_epoch": cases(start, **best),
         "a baseline": cases(line, **best),
         "a baseline of 0": cases(zero, level=0.5, **best),
+        "a baseline and min_delta": cases(line_and_delta, **best),
         "all at once": cases(everything),
     }
     for label, (small, more) in kinds.items():
@@ -1847,6 +1851,121 @@ def simulate_early_stopping(
             break
     restore = restore_best_weights and best_epoch is not None
     return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: a gain adds nothing to the wait
+"""You leave the wait as it is where a gain does not beat the baseline. Only a gain that
+beats the baseline ends the wait; in every other epoch it grows."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            wait = 0 if beats(value, baseline) else wait
+        else:
+            wait += 1
+            if wait >= patience:
+                break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: with a baseline, a gain can be the last epoch
+"""You stop in an epoch that is a new best, since the wait has reached `patience`.
+`EarlyStopping` stops only in an epoch without a gain, however long the wait is."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        if wait >= max(patience, 1):
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: min_delta is for the best only
+"""You let any gain over the baseline count. To beat the baseline takes more than
+`min_delta`, as to beat the best does."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old, by):
+        return old is None or sign * (old - value) > by
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best, abs(min_delta)):
+            best, best_epoch = value, epoch
+            if beats(value, baseline, 0.0):
+                wait = 0
+        elif wait >= patience:
+            break
+    restore = restore_best_weights and best_epoch is not None
+    return epoch + 1, best_epoch if restore else epoch
+
+
+# %% mistake: only a stopped training is restored
+"""You hand out the best weights only where the training was stopped. They come back
+also where it ran to its end, with the last epoch."""
+
+
+def simulate_early_stopping(
+    values, patience=0, min_delta=0.0, mode="min", start_from_epoch=0, baseline=None,
+    restore_best_weights=False,
+):  # fmt: skip
+    sign = -1 if mode == "max" else 1
+
+    def beats(value, old):
+        return old is None or sign * (old - value) > abs(min_delta)
+
+    best, best_epoch, wait = None, None, 0
+    for epoch, value in enumerate(values):
+        if epoch < start_from_epoch:
+            continue
+        wait += 1
+        if beats(value, best):
+            best, best_epoch = value, epoch
+            if beats(value, baseline):
+                wait = 0
+        elif wait >= patience:
+            return epoch + 1, best_epoch if restore_best_weights else epoch
+    return epoch + 1, epoch
 
 
 # %% mistake: the best weights are kept anyway
@@ -2204,7 +2323,8 @@ def checkpointing(folder, monitor="val_loss", mode="min"):
 # The machine was restarted after 8 of 16 epochs. A file is there. Do the next 8 epochs
 # come out as if nothing had happened? That takes more than the weights: Adam keeps two
 # averages for every weight, and counts its steps. Both belong to the **optimizer**, and
-# the file has them. Below, three ways to restore, from two files.
+# the file has them. Below, three ways to restore, from two files. A whole model is
+# loaded in one call; weights need a model that exists already.
 
 
 # %%
@@ -2220,15 +2340,7 @@ def losses(model, start, end):
     return model.fit(rows, **run).history["loss"]
 
 
-# %% [markdown]
-# A whole model is loaded in one call. Weights need a model that exists already.
-
-
-# %%
-# rows: K22, K23
-def restored(path, build_optimizer=False):
-    if path.suffix == ".keras":
-        return keras.models.load_model(path)
+def from_weights(path, build_optimizer):
     model = adam_model()  # compiled
     if build_optimizer:
         model.optimizer.build(model.trainable_variables)
@@ -2238,38 +2350,31 @@ def restored(path, build_optimizer=False):
 
 # %%
 # rows: K22, K23
+whole, model = losses(adam_model(), 0, 16), adam_model()
+losses(model, 0, 8)
 with (
     tempfile.TemporaryDirectory() as folder,
     warnings.catch_warnings(record=True) as told,
 ):
     warnings.simplefilter("always")
-    whole, model = losses(adam_model(), 0, 16), adam_model()
-    losses(model, 0, 8)
     model.save(file := Path(folder) / "half.keras")
     model.save_weights(weights := Path(folder) / "half.weights.h5")
-    resumed = {".keras": losses(restored(file), 8, 16)}
-    built = losses(restored(weights, build_optimizer=True), 8, 16)
-    resumed["weights, not built"] = losses(restored(weights), 8, 16)
-plots.two_halves(whole, resumed, half=8)
-
-# %% [markdown]
-# The grey band is the training that was never interrupted. A whole `.keras` file goes
-# on exactly there. From a weights file, `compile` and `load_weights` are **not**
-# enough, although the documentation of `ModelCheckpoint` says so. The orange line is
-# another training: faster at first, worse in the end. What was said about it, and what
-# helps:
-
-# %%
-# rows: K23
+    resumed = {".keras": losses(keras.models.load_model(file), 8, 16)}
+    built = losses(from_weights(weights, build_optimizer=True), 8, 16)
+    skipped = losses(from_weights(weights, build_optimizer=False), 8, 16)
+plots.two_halves(whole, resumed | {"weights, not built": skipped}, half=8)
 warned = [str(w.message).split("'")[0] for w in told if "optimizer" in str(w.message)]
-print("weights, not built: ", *warned)
+print("weights, not built:  ", *warned)
 gap = max(abs(a - b) for a, b in zip(built, whole[8:]))
 print(f"weights, built first: off by {gap:.6f}")
 
 # %% [markdown]
-# A fresh optimizer has no variables yet, so there is nothing to load its state into: it
-# is skipped, and Adam starts from zero. Habit: `.keras`; or for weights first
-# `compile`, then `optimizer.build(model.trainable_variables)`, then `load_weights`.
+# The grey band is the training that was never interrupted. A whole `.keras` file goes
+# on exactly there. From a weights file, `compile` and `load_weights` are **not**
+# enough, although the documentation of `ModelCheckpoint` says so: a fresh optimizer has
+# no variables yet, so its state is skipped, and Adam starts from zero. The orange line
+# is faster at first, worse in the end. Habit: `.keras`; or for weights first `compile`,
+# then `optimizer.build(model.trainable_variables)`, then `load_weights`.
 #
 # `BackupAndRestore` does all this for you. It saves into a folder after every epoch,
 # finds it again when you call the same `fit` a second time, and removes it in the end.
@@ -2277,12 +2382,12 @@ print(f"weights, built first: off by {gap:.6f}")
 
 # %%
 # rows: K24
-def crash_in(epoch):
-    def begin(number, logs):
-        if number == epoch:
+def crash_in(number, hook="on_epoch_begin"):
+    def crash(at, logs):
+        if at == number:
             raise RuntimeError("the machine is restarted")
 
-    return keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+    return keras.callbacks.LambdaCallback(**{hook: crash})
 
 
 def backed_up(folder, *callbacks, epochs=8, **settings):
@@ -2307,7 +2412,8 @@ with tempfile.TemporaryDirectory() as outside:
 # start again from nothing. An `EarlyStopping` that had waited 2 of 3 epochs begins
 # anew. Second: with `save_freq=2` batches the interrupted epoch starts again at its
 # **first** batch, so some rows count twice. (The order of shuffled rows is not restored
-# either.)
+# either.) Third: a backup that is kept (`delete_checkpoint=False`) makes the same call
+# do **nothing**. Fourth: the model must be built before `fit`.
 
 
 # %%
@@ -2316,31 +2422,16 @@ def patient():
     return keras.callbacks.EarlyStopping("loss", patience=3, min_delta=1e9)
 
 
-def crash_in_batch(step):
-    def end(batch, logs):
-        if batch == step:
-            raise RuntimeError
-
-    return keras.callbacks.LambdaCallback(on_train_batch_end=end)
-
-
-# %%
-# rows: K24
 with tempfile.TemporaryDirectory() as outside:
     folder = os.path.join(outside, "backup")
     print("never interrupted:   ", len(backed_up(folder, patient()).epoch), "epochs")
     outcome(lambda: backed_up(folder, patient(), crash_in(3)))
     epochs = backed_up(folder, patient()).epoch
     print("interrupted after 3: ", epochs[-1] + 1, "epochs")
-    outcome(lambda: backed_up(folder, crash_in_batch(1), save_freq=2))
-    model = backed_up(folder, epochs=2, save_freq=2).model
-    print(
-        "restarted in epoch 0:", int(model.optimizer.iterations), "steps instead of 6"
-    )
-
-# %% [markdown]
-# Third: a backup that is kept (`delete_checkpoint=False`) makes the same call do
-# **nothing**. Fourth: the model must be built before `fit`.
+    crash = crash_in(1, "on_train_batch_end")
+    outcome(lambda: backed_up(folder, crash, save_freq=2))
+    steps = int(backed_up(folder, epochs=2, save_freq=2).model.optimizer.iterations)
+    print("restarted in epoch 0:", steps, "steps instead of 6")
 
 # %%
 # rows: K24
@@ -2671,12 +2762,6 @@ print(f"{'step':22}", *(f"{step:6}" for step in steps))
 for name, plan in plans.items():
     print(f"{name:22}", *(f"{float(plan(step)):6.3f}" for step in steps))
 
-# %%
-# rows: K28, K29, K31
-chosen = ("... staircase", "PiecewiseConstantDecay", "InverseTimeDecay")
-lines = {name: rates_of(plans[name], 31) for name in chosen}
-plots.rates(lines, "Stairs fall at step 10, pieces end after it")
-
 # %% [markdown]
 # Look at step 10: the staircase is down already, the piece with boundary 10 still
 # counts. (Its values must all be floats: `[1, 0.5]` is an error.) `PolynomialDecay` is
@@ -3004,6 +3089,94 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return self.settings
 
 
+# %% mistake: only the cosine needs ops
+"""`ops.cos` takes a tensor, but the step is still an integer: times π it stops. And in
+`fit` it is a placeholder, at which `if` cannot look. Cast the step, then use
+`ops.where`."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        if step < self.warmup:
+            return self.settings["peak"] * (step + 1) / self.warmup
+        if step >= self.total:
+            return 0.0
+        angle = np.pi * (step - self.warmup) / (self.total - self.warmup)
+        return self.settings["peak"] * (1 + ops.cos(angle)) / 2
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: NumPy computes with every tensor
+"""`np.cos` needs numbers. A tensor outside of `fit` has them; the placeholder in `fit`
+has none yet, and NumPy stops. Take `ops.cos`, which works for both."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rising = (step + 1) / max(self.warmup, 1)
+        share = ops.minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
+        falling = (1 + np.cos(np.pi * share)) / 2
+        return self.settings["peak"] * ops.where(step < self.warmup, rising, falling)
+
+    def get_config(self):
+        return self.settings
+
+
+# %% mistake: float makes a number of every step
+"""`float(step)` asks for the value now. In `fit` a step is a placeholder and has none
+yet. `ops.cast(step, "float32")` casts both, and `ops.where` chooses."""
+
+
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        self.settings = {
+            "peak": peak,
+            "warmup_epochs": warmup_epochs,
+            "epochs": epochs,
+            "steps_per_epoch": steps_per_epoch,
+        }
+        self.warmup, self.total = (
+            count * steps_per_epoch for count in (warmup_epochs, epochs)
+        )
+
+    def __call__(self, step):
+        step = float(step)
+        if step < self.warmup:
+            return self.settings["peak"] * (step + 1) / self.warmup
+        if step >= self.total:
+            return 0.0
+        share = (step - self.warmup) / (self.total - self.warmup)
+        return self.settings["peak"] * (1 + np.cos(np.pi * share)) / 2
+
+    def get_config(self):
+        return self.settings
+
+
 # %% mistake: a step divides like any number
 """The step comes as an integer tensor. Dividing it gives float64, and mixing that with
 float32 stops: make it `ops.cast(step, "float32")` first."""
@@ -3054,23 +3227,23 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 # ## A learning rate that looks at the loss
 #
 # A plan knows the time, not the loss. `ReduceLROnPlateau` watches a value and
-# multiplies the rate by `factor` when `patience` epochs in a row brought no gain. The
-# rate that is logged as `learning_rate` is the one **used in that epoch**. Predict the
-# rates of ten epochs in which nothing gets better, with factor 0.5 and patience 2.
+# multiplies the rate by `factor` when `patience` epochs in a row did not beat the best
+# one by more than `min_delta`. The next cut takes `patience` epochs again. The rate
+# that is logged as `learning_rate` is the one **used in that epoch**. Predict the rates
+# of ten epochs in which nothing gets better, with factor 0.5 and patience 2.
 
 # %%
 # rows: K34
-flat = [{"val_loss": 1.0}] * 10
+flat = [1.0] * 10
 
 
-def cut(logs, **settings):
+def cut(values, **settings):
     settings = {"factor": 0.5, "patience": 2, **settings}
     reduce = keras.callbacks.ReduceLROnPlateau("val_loss", **settings)
-    return drive(reduce, logs)
+    return drive(reduce, [{"val_loss": value} for value in values])
 
 
-run = cut(flat, min_lr=0.02)
-plots.plateau([1.0] * 10, run["learning_rates"])
+plots.plateau(flat, cut(flat, min_lr=0.02)["learning_rates"])
 
 
 # %%
@@ -3079,27 +3252,31 @@ def told(run):
     return " ".join(f"{rate:.3f}" for rate in run["learning_rates"])
 
 
-print("patience 2:             ", told(cut(flat)))
-print("patience 1, cooldown 2: ", told(cut(flat, patience=1, cooldown=2)))
-print("logged for the fourth:  ", f"{cut(flat)['logs'][3]['learning_rate']:.3f}")
-print("factor=1:               ", outcome(lambda: cut(flat, factor=1.0)))
+print("patience 2:              ", told(cut(flat)))
+print("patience 1, cooldown 1:  ", told(cut(flat, patience=1, cooldown=1)))
+print("patience 1, cooldown 3:  ", told(cut(flat, patience=1, cooldown=3)))
+dip = [1.0, 1.0, 0.5, 0.8, 0.8, 0.8]  # the best one lies in the cooldown
+print("... a dip after the cut: ", told(cut(dip, patience=1, cooldown=3)))
+print("logged for the fourth:   ", f"{cut(flat)['logs'][3]['learning_rate']:.3f}")
+print("factor=1:                ", outcome(lambda: cut(flat, factor=1.0)))
 
 # %% [markdown]
-# Three epochs at 0.1: the first one is the best, the next two bring no gain, and the
-# cut is made after epoch 3 (counted from 1, as in the picture) and acts in the fourth.
-# After a cut come `cooldown` epochs in which nothing is counted; the epoch that ends
-# the cooldown counts again, so 2 with patience 1 looks like a cut every 2 epochs.
+# Three epochs at 0.1: the first is the best, the next two bring no gain. The cut is
+# made after epoch 3 (counted from 1) and acts in the fourth. Each epoch after a cut
+# takes 1 from the `cooldown`, and none is counted until it is used up. The epoch that
+# uses it up **is** counted: a cooldown of 1 changes nothing. A new best is noted all
+# the same: after the dip to 0.5, a loss of 0.8 is no gain.
 #
-# `LearningRateScheduler` asks a function of yours before each epoch. It wants a float,
-# and nothing but a float. And both callbacks **set** the rate. Where a schedule is in
-# charge, they cannot.
+# `LearningRateScheduler` asks a function of yours before each epoch, and wants a float.
+# Both callbacks **set** the rate. Where a schedule is in charge, they cannot: the
+# training breaks in the night, at the first cut.
 
 
 # %%
 # rows: K33, K35
 def scheduled(function):
     plan = keras.callbacks.LearningRateScheduler(function)
-    return outcome(lambda: told(drive(plan, flat[:4])))
+    return outcome(lambda: told(drive(plan, [{}] * 4)))
 
 
 print("halved by epoch:", scheduled(lambda epoch: 0.1 * 0.5**epoch))
@@ -3122,10 +3299,6 @@ text = outcome(lambda: setattr(model.optimizer, "learning_rate", 0.1))
 print("schedule and assignment:", text)
 
 # %% [markdown]
-# Look at the first two lines: the training runs, and breaks in the night, at the first
-# cut. Habit: one hand on the learning rate, either a schedule or a callback.
-
-# %% [markdown]
 # ### Quiz: two hands
 #
 # You train with `Adam(CosineDecay(...))` and want the rate halved when `val_loss` stops
@@ -3143,8 +3316,8 @@ print("schedule and assignment:", text)
 # </details>
 # <details><summary>Keep one: the plateau with `Adam(0.001)`, or the cosine</summary>
 #
-# Right: one place decides. If you need both, write one callback that computes the rate
-# from epoch and loss and assigns `optimizer.learning_rate`.
+# Right: one hand on the learning rate. If you need both, write one callback that
+# computes the rate from epoch and loss and assigns `optimizer.learning_rate`.
 #
 # </details>
 # <details><summary>Count `decay_steps` in epochs, so that it is over early</summary>
@@ -3157,18 +3330,14 @@ print("schedule and assignment:", text)
 # ### Exercise: predict the plateau
 #
 # Write `simulate_plateau(values, lr, factor=0.1, patience=10, min_delta=1e-4,
-# cooldown=0, min_lr=0.0)`, without `ReduceLROnPlateau`: the list of learning rates that
-# the epochs use. Smaller `values` are better; the list stays unchanged. `lr` is the
-# first rate. After each epoch:
+# cooldown=0, min_lr=0.0)`: the list of learning rates that the epochs use under
+# `ReduceLROnPlateau`, predicted without it. Smaller `values` are better; the list stays
+# unchanged. `lr` is the first rate. It lies above `min_lr`, and no cut goes below that.
+# For example, `simulate_plateau([3.0, 2.0, 2.5, 2.5, 2.5], 0.1, patience=2)` is `[0.1,
+# 0.1, 0.1, 0.1, 0.01]`.
 #
-# 1. In a cooldown: take 1 from it, set the wait to 0.
-# 2. The first value, and each that beats the best by more than `min_delta`, is the
-#    new best and sets the wait to 0.
-# 3. Else, with no cooldown left: add 1 to the wait. If it reaches `patience` and the
-#    rate is above `min_lr`: multiply the rate by `factor`, not below `min_lr`, begin a
-#    cooldown of `cooldown` epochs, set the wait to 0.
-#
-# 15 minutes.
+# The rules are in the section above. Where you are not sure, make up a night of a few
+# epochs, predict, and let `drive` tell you what Keras does. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -3178,7 +3347,14 @@ print("schedule and assignment:", text)
 # <details><summary>Hint 2</summary>
 #
 # Four things live on from epoch to epoch: the rate, the best value, the wait and what
-# is left of the cooldown.
+# is left of the cooldown. Which of them may a new best change, which an epoch in the
+# cooldown?
+#
+# </details>
+# <details><summary>Hint 3</summary>
+#
+# First take 1 from a running cooldown. A new best sets the wait to 0. Without one, and
+# only if the cooldown is 0 by now, the wait grows; at `patience` comes the cut.
 #
 # </details>
 
@@ -3206,20 +3382,27 @@ def simulate_plateau(
 
 # %% check: simulate_plateau, 3 points
 def evidence(simulate_plateau, rng):
-    def night(low=10, high=20):
+    def night(low=20, high=36):
         """A random walk on a grid of 1/8, where differences are exact."""
         steps = rng.integers(-3, 4, int(rng.integers(low, high))) - 0.2
         return [float(v) for v in 4 + np.round(np.cumsum(steps)) / 8]
 
     def case(draw, *length):
         rates = {
-            "lr": float(rng.uniform(0.1, 1)),
+            "lr": float(rng.uniform(0.3, 1)),
             "factor": float(rng.uniform(0.2, 0.9)),
         }
         return {"values": night(*length), "min_delta": 0.0, **rates, **draw()}
 
     def result(case):
         return [float(rate) for rate in simulate_plateau(**case)]
+
+    def changes(case):
+        """How many rates there are, and each new one with its epoch."""
+        rates = result(case)
+        pairs = zip(rates, [0.0, *rates], strict=False)
+        new = [(k, a) for k, (a, b) in enumerate(pairs) if abs(a - b) > 1e-7]
+        return [(len(rates), 0.0), *new]
 
     def patience():
         return {"patience": int(rng.integers(1, 4))}
@@ -3230,7 +3413,7 @@ def evidence(simulate_plateau, rng):
     def cooling():
         return {
             "patience": int(rng.integers(2, 4)),
-            "cooldown": int(rng.integers(1, 5)),
+            "cooldown": int(rng.integers(1, 6)),
         }
 
     def floor():
@@ -3246,7 +3429,7 @@ def evidence(simulate_plateau, rng):
     for label, draw in kinds.items():
         small, more = case(draw, 6, 9), [case(draw) for _ in range(30)]
         yield f"{label}: a short night", lambda: result(small), small
-        yield f"{label}: 30 nights", lambda: [result(one) for one in more]
+        yield f"{label}: 30 nights", lambda: [changes(one) for one in more]
 
     def untouched():
         one = case(patience)
@@ -3349,6 +3532,51 @@ def simulate_plateau(
         if best is None or value < best - min_delta:
             best, wait = value, 0
         elif not resting:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+
+
+# %% mistake: an epoch in the cooldown is not looked at
+"""You pass over every epoch of the cooldown. A new best in one of them is noted all the
+same, and the epoch that uses the cooldown up counts again."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        if cooling > 0:
+            cooling -= 1
+        elif best is None or value < best - min_delta:
+            best, wait = value, 0
+        else:
+            wait += 1
+            if wait >= patience and lr > min_lr:
+                lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
+    return used
+
+
+# %% mistake: a gain in the cooldown is not noted
+"""In the cooldown you note no new best, so later values seem to be gains that are none.
+Only the wait rests in a cooldown; the best is always kept up."""
+
+
+def simulate_plateau(
+    values, lr, factor=0.1, patience=10, min_delta=1e-4, cooldown=0, min_lr=0.0
+):
+    used, best, wait, cooling = [], None, 0, 0
+    for value in values:
+        used.append(lr)
+        cooling = max(cooling - 1, 0)
+        if cooling > 0:
+            continue
+        if best is None or value < best - min_delta:
+            best, wait = value, 0
+        else:
             wait += 1
             if wait >= patience and lr > min_lr:
                 lr, cooling, wait = max(lr * factor, min_lr), cooldown, 0
@@ -3780,6 +4008,102 @@ class LRFinder(keras.callbacks.Callback):
         self.model.set_weights(self.weights)
 
 
+# %% mistake: the list keeps what the rate was
+"""You put `optimizer.learning_rate` itself into the list. It is a variable, so the list
+holds the same one `steps` times, and all of them show what it is now. Note its number:
+`float(optimizer.learning_rate)`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = float(self.model.optimizer.learning_rate)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate = self.rates[len(self.losses)]
+        self.learning_rates.append(self.model.optimizer.learning_rate)
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: the learning rate of an optimizer is a number
+"""`optimizer.learning_rate` is a variable. You keep it in the list and for the end, and
+both change along with it: all show the last rate, and nothing is put back. Take its
+number each time: `float(optimizer.learning_rate)`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = self.model.optimizer.learning_rate
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.model.optimizer.learning_rate = self.rates[len(self.losses)]
+        self.learning_rates.append(self.model.optimizer.learning_rate)
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        if len(self.losses) == len(self.rates):
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
+# %% mistake: a variable that was kept still holds the old rate
+"""You keep `optimizer.learning_rate` for the end. It is a variable and changes along:
+to put it back changes nothing, and the rate stays at the one that you set after the
+last batch. Keep its number: `float(optimizer.learning_rate)`."""
+
+
+class LRFinder(keras.callbacks.Callback):
+    def __init__(self, lo, hi, steps):
+        super().__init__()
+        self.lo, self.factor = lo, (hi / lo) ** (1 / (steps - 1))
+        self.steps = steps
+
+    def on_train_begin(self, logs=None):
+        self.learning_rates, self.losses = [], []
+        self.weights = self.model.get_weights()
+        self.rate = self.model.optimizer.learning_rate
+        self.model.optimizer.learning_rate = self.lo
+
+    def on_train_batch_end(self, batch, logs=None):
+        before = self.mean if batch > 0 else 0.0
+        self.losses.append((batch + 1) * logs["loss"] - batch * before)
+        self.mean = logs["loss"]
+        self.learning_rates.append(self.lo * self.factor ** (len(self.losses) - 1))
+        self.model.optimizer.learning_rate = self.learning_rates[-1] * self.factor
+        if len(self.losses) == self.steps:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+        self.model.optimizer.learning_rate = self.rate
+
+
 # %% mistake: the epoch must be finished
 """You stop at the end of the epoch, and batches run beyond `hi`. `stop_training` works
 in batch hooks, too."""
@@ -3929,97 +4253,67 @@ print("swap, no use_ema: ", outcome(lambda: last_val_loss(swap(), use_ema=False)
 # Only with the swap does the logged `val_loss` belong to the weights that you will
 # keep. Early stopping and checkpoints should see that one.
 #
-# All that Keras brings, and what each is for:
+# All that Keras brings, with the first line of what it says about itself.
+# (`OrbaxCheckpoint` is new in Keras, and needs the package `orbax-checkpoint`.)
 
 # %%
 # rows: K13
-purpose = {
-    "BackupAndRestore": "go on after a crash",
-    "CSVLogger": "a line per epoch in a file",
-    "EarlyStopping": "stop when a value stays",
-    "LambdaCallback": "hooks from functions",
-    "LearningRateScheduler": "rate from the epoch",
-    "ModelCheckpoint": "save models or weights",
-    "OrbaxCheckpoint": "the same, needs the package orbax-checkpoint",
-    "ReduceLROnPlateau": "rate from a value",
-    "RemoteMonitor": "send logs to a server",
-    "SwapEMAWeights": "validate averaged weights",
-    "TensorBoard": "event files for TensorBoard",
-    "TerminateOnNaN": "stop at a broken loss",
-}
-inside = {"Callback", "CallbackList", "History", "ProgbarLogger"}  # fit uses these
-found = {name for name in dir(keras.callbacks) if name[0].isupper()}
-print(len(found), "classes; not in the lists above:", found - purpose.keys() - inside)
-for name, text in purpose.items():
-    print(f"{name:22} {text}")
+for name in dir(keras.callbacks):
+    if name[0].isupper():
+        about = getattr(keras.callbacks, name).__doc__
+        print(f"{name:22}", about.strip().splitlines()[0])
 
 # %% [markdown]
 # ## Extra: TensorBoard
 #
+# <!-- rows: K42 -->
 # TensorBoard is a web page that draws logs while the training runs. The callback is
-# part of Keras, what it writes with is not: the package `tensorboard` came with older
-# TensorFlow and is extra today. Colab has it. Without it, the first line below is an
-# error, also for `tf.summary`; install it with `pip install tensorboard`.
+# part of Keras. What it and `tf.summary` write with is the package `tensorboard`; it
+# came with older TensorFlow and is extra today. Colab has it, elsewhere it takes `pip
+# install tensorboard`.
+#
+# To see the page, write `%load_ext tensorboard` and `%tensorboard --logdir logs` in a
+# notebook, or `tensorboard --logdir logs` in a terminal. Give each training a folder of
+# its own inside `logs`. Below, the names of all that two epochs write there.
+
 
 # %%
 # rows: K37
-import importlib.util
-import shutil
+def written(**settings):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-
-def tags(file):
-    """The names of what an event file holds."""
-    events = tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
-    events = [tf.compat.v1.Event.FromString(event) for event in events]
-    return {value.tag for event in events for value in event.summary.value}
-
-
-# %% varies: it depends on whether tensorboard is installed
-# rows: K37, K42
-def logged(**settings):
     with tempfile.TemporaryDirectory() as folder:
         board = keras.callbacks.TensorBoard(folder, **settings)
         run = {"validation_data": rows, "epochs": 2, "shuffle": False, "verbose": 0}
         line_model().fit(rows, callbacks=[board], **run)
-        files = [path for path in Path(folder).rglob("*") if path.is_file()]
-        events = [path for path in files if ".v2" in path.name]
-        others = {path.name for path in files if ".v2" not in path.name}
-        return sorted(set().union(others, *map(tags, events)))
+        names = set()
+        for path in Path(folder).rglob("*.*"):
+            if path.suffix == ".v2":  # events
+                names.update(EventAccumulator(str(path)).Reload().Tags()["tensors"])
+            else:
+                names.add(path.name)
+    return sorted(names)
 
-
-print("TensorBoard callback:", outcome(logged))
-print("tf.summary:", outcome(lambda: tf.summary.scalar("loss", 1.0, step=0)))
-print("command on the path:", shutil.which("tensorboard") is not None)
-
-# %% [markdown]
-# To see the page, write `%load_ext tensorboard` and `%tensorboard --logdir logs` in a
-# notebook, or `tensorboard --logdir logs` in a terminal. Give each training a folder of
-# its own inside `logs`.
-#
-# | argument | what it writes |
-# |---|---|
-# | `histogram_freq=1` | histograms of weights, every epoch |
-# | `embeddings_freq=1` | embedding vectors for the projector |
-# | `embeddings_metadata="words.tsv"` | their labels |
-# | `update_freq=2` | values every 2 batches, not epochs |
-# | `write_graph`, `write_images` | the graph; weights as images |
-# | `write_steps_per_second=True` | the speed |
-# | `profile_batch=0` | no profile; `(3, 5)`: of batches 3 to 5 |
-#
-# Each is tried below, where TensorBoard is installed.
 
 # %% varies: it depends on whether tensorboard is installed
-# rows: K38, K39, K40, K41
+# rows: K37, K38, K39, K40, K41, K42
 tries = [
-    {"histogram_freq": 1},
-    {"embeddings_freq": 1},
-    {"update_freq": 2},
-    {"write_graph": False, "write_images": True, "histogram_freq": 1},
-    {"write_steps_per_second": True},
-    {"profile_batch": 0},
+    {},
+    {"histogram_freq": 1},  # histograms of the weights, in every epoch
+    {"embeddings_freq": 1},  # embedding vectors; embeddings_metadata: their labels
+    {"update_freq": 2},  # values every 2 batches, too
+    {"write_graph": False, "write_images": True, "histogram_freq": 1},  # as images
+    {"write_steps_per_second": True},  # the speed
+    {"profile_batch": 0},  # no profile; (3, 5): a profile of batches 3 to 5
 ]
-for settings in tries if importlib.util.find_spec("tensorboard") else []:
-    print(settings, "->", outcome(lambda: logged(**settings)))
+try:
+    import tensorboard
+except ImportError:
+    print("TensorBoard is not installed here, so there is nothing to show.")
+else:
+    print("TensorBoard", tensorboard.__version__)
+    for settings in tries:
+        print(settings, "->", outcome(lambda: written(**settings)))
 
 # %% [markdown]
 # <details><summary><b>If you meet this in older code</b></summary>
