@@ -124,6 +124,15 @@ def test_killed_after_the_first_result_executes_the_second_alone(undisturbed, tm
     assert [json.loads(path.read_text())["seeds"] for path in results] == [seeds] * 2
 
 
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C acts as in a terminal; what a shell starts with `&` would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_stops_with_one_sentence_and_the_next_run_goes_on(undisturbed, tmp_path):
     shutil.copytree(undisturbed / "submitted", tmp_path / "submitted")
     command = [sys.executable, "-m", "helpers.lessons.cli", "grade", "--jobs", "1"]
@@ -146,6 +155,7 @@ def test_ctrl_c_stops_with_one_sentence_and_the_next_run_goes_on(undisturbed, tm
     assert goes_on(undisturbed, tmp_path) <= 1
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_a_step_of_nbgrader_is_not_taken_for_a_failure():
     def step():
         try:
