@@ -268,8 +268,7 @@ def compare(place, lesson, options):
             write(folder, lesson)
             disturbed(folder, home, rng, options.pause, bar, count)
             begin(folder, home).wait()  # once more in peace
-            twins = undisturbed_pages(folder, place / "twin", home, lesson)
-            wanted["feedback"] = twins
+            wanted["feedback"] = undisturbed_pages(folder, place / "twin", home, lesson)
             found = differences(wanted, everything(folder, lesson))
             found += leftovers(folder, home)
             said = (folder / "said.txt").read_text()

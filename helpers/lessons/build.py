@@ -13,8 +13,8 @@ from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError, read
 
 ALWAYS = ("checks", "lessons", "runtime")  # helpers that every lesson rests on
-UNFINISHED = ""  # digest of a key whose notebooks are not written yet
 NEVER = ("build", "cli", "coverage", "course_map", "pages")  # no notebook rests on them
+UNFINISHED = ""  # digest of a key whose notebooks are not written yet
 
 
 def find(names=()):
