@@ -2035,20 +2035,13 @@ def simulate_early_stopping(
 
 # %%
 # rows: K19
-def checkpoint(name, **settings):
-    return outcome(lambda: keras.callbacks.ModelCheckpoint(name, **settings))
-
-
-for name in ("model", "model.tf", "model.h5", "{epoch}-{val_loss:.2f}.keras"):
-    print(f"{name:30}", checkpoint(name))
-print(
-    f"{'model.keras, weights only':30}", checkpoint("a.keras", save_weights_only=True)
-)
-print(
-    f"{'a.weights.h5, weights only':30}",
-    checkpoint("a.weights.h5", save_weights_only=True),
-)
-print(f"{'period=2':30}", checkpoint("model.keras", period=2))
+weights_only = {"save_weights_only": True}
+asked = [(name, {}) for name in ("model", "model.tf", "model.h5")]
+asked += [("{epoch}-{val_loss:.2f}.keras", {}), ("model.keras", {"period": 2})]
+asked += [(name, weights_only) for name in ("model.keras", "model.weights.h5")]
+for name, more in asked:
+    print(name, more or "")
+    print("   ", outcome(lambda: keras.callbacks.ModelCheckpoint(name, **more)))
 
 # %% [markdown]
 # So: `.keras` for the whole model, `.weights.h5` for the weights. (`.h5` alone still
@@ -4284,8 +4277,8 @@ def written(**settings):
 
     with tempfile.TemporaryDirectory() as folder:
         board = keras.callbacks.TensorBoard(folder, **settings)
-        run = {"validation_data": rows, "epochs": 2, "shuffle": False, "verbose": 0}
-        line_model().fit(rows, callbacks=[board], **run)
+        run = {"batch_size": 50, "epochs": 2, "validation_data": others, "verbose": 0}
+        digit_model("sgd").fit(*few, callbacks=[board], **run)
         names = set()
         for path in Path(folder).rglob("*.*"):
             if path.suffix == ".v2":  # events
