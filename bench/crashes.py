@@ -59,7 +59,10 @@ def write(folder, lesson):
 
 
 def begin(folder, home):
-    """Start `course grade` in a process group of its own; its scratch is `home`."""
+    """Start `course grade` in a process group of its own; its scratch is `home`.
+
+    What it starts has one of the two variables, and is found by it.
+    """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COURSE_PROGRESS": "off"}
     env |= {"TMPDIR": str(home), "XDG_RUNTIME_DIR": str(home)}
     command = [sys.executable, "-m", "helpers.lessons.cli", "grade", str(folder)]
@@ -74,10 +77,11 @@ def begin(folder, home):
 
 def processes(home):
     """Process id -> command line, of all that a grading run has started."""
-    wanted, found = f"TMPDIR={home}".encode(), {}
+    wanted = {f"{name}={home}".encode() for name in ("TMPDIR", "XDG_RUNTIME_DIR")}
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+            if wanted & set((entry / "environ").read_bytes().split(b"\0")):
                 found[int(entry.name)] = (entry / "cmdline").read_bytes()
     return found
 
@@ -100,12 +104,20 @@ def victims(kind, grader, home):
     return sorted(pids)
 
 
-def kill_one(rng, grader, home):
-    """Kill something of a random kind; returns the kind, or None if none was there."""
+def kill_one(rng, grader, home, patience=10):
+    """Kill something of a random kind; returns the kind, or None if none came.
+
+    Kernels and key makers are short-lived: one is waited for, `patience` seconds long.
+    """
     kind = rng.choice(KINDS)
+    end = time.monotonic() + patience
     found = victims(kind, grader, home)
+    while not found and grader.poll() is None and time.monotonic() < end:
+        time.sleep(0.1)
+        found = victims(kind, grader, home)
     if not found or grader.poll() is not None:
         return None
+    time.sleep(rng.uniform(0, 1))  # not always just born
     with contextlib.suppress(ProcessLookupError):
         if kind == "group":
             os.killpg(grader.pid, signal.SIGKILL)

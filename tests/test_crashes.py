@@ -155,6 +155,19 @@ def test_ctrl_c_stops_with_one_sentence_and_the_next_run_goes_on(undisturbed, tm
     assert goes_on(undisturbed, tmp_path) <= 1
 
 
+def test_a_warm_process_that_cannot_start_stops_with_one_sentence(
+    undisturbed, tmp_path, monkeypatch, capsys
+):
+    shutil.copytree(undisturbed / "submitted", tmp_path / "submitted")
+    monkeypatch.setitem(warm.FIXED, "PYTHONHOME", "/nowhere")
+    assert cli.main(["grade", os.fspath(tmp_path), "00"])
+    said = capsys.readouterr().err
+    assert "the warm process cannot start" in said
+    assert "Nothing is lost: the next run goes on here." in said
+    monkeypatch.undo()
+    goes_on(undisturbed, tmp_path)
+
+
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_a_step_of_nbgrader_is_not_taken_for_a_failure():
     def step():

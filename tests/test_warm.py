@@ -281,6 +281,32 @@ def test_kernels_end_when_the_warm_process_is_killed():
         path.unlink()
 
 
+def killed_at_first(monkeypatch, times):
+    """The first `times` warm processes are killed before they stand."""
+    started, run = [], subprocess.run
+
+    def killed(command, **settings):
+        started.append(command)
+        if len(started) > times:
+            return run(command, **settings)
+        return subprocess.CompletedProcess(command, -signal.SIGKILL)
+
+    monkeypatch.setattr(warm.subprocess, "run", killed)
+
+
+def test_a_warm_process_killed_while_it_starts_is_started_again(monkeypatch):
+    killed_at_first(monkeypatch, times=1)
+    with warm.private() as path:
+        start(path, sandbox.Limits()).close()
+
+
+def test_a_warm_process_that_never_starts_is_one_sentence(monkeypatch):
+    killed_at_first(monkeypatch, times=100)
+    with pytest.raises(warm.KernelFailed, match="cannot start:\nexit status -9"):
+        with warm.private():
+            pass
+
+
 def test_a_kernel_that_cannot_start_says_why(warm_path):
     limits = sandbox.Limits(disk=1)
     with pytest.raises(warm.KernelFailed, match="no kernel could be started"):

@@ -132,19 +132,24 @@ def _launch(path, listener, idle):
     course = os.fspath(Path(__file__).resolve().parents[2])
     paths = [course, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     env |= {**FIXED, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    number = listener.fileno()
     command = [sys.executable, "-P", "-m", "helpers.grading.warm"]
-    with open(path.with_suffix(".log"), "w") as log:
-        subprocess.run(
-            [*command, os.fspath(path), str(listener.fileno()), str(idle)],
-            env=env,
-            cwd="/",
-            pass_fds=[listener.fileno()],
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            check=True,
-        )
+    for _ in range(2):  # it may be killed before it stands
+        with open(path.with_suffix(".log"), "w") as log:
+            done = subprocess.run(
+                [*command, os.fspath(path), str(number), str(idle)],
+                env=env,
+                cwd="/",
+                pass_fds=[number],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        if done.returncode == 0:
+            return
+    said = _log(path) or f"exit status {done.returncode}"
+    raise KernelFailed(f"the warm process cannot start:\n{said}")
 
 
 @contextlib.contextmanager

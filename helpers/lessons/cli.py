@@ -234,11 +234,12 @@ def _report(options):
 def _graded(folder, options):
     from helpers.grading.classroom import grade, print_table
     from helpers.grading.sandbox import NotIsolated
+    from helpers.grading.warm import KernelFailed
     from helpers.lessons.script import LessonError
 
     try:
         report = grade(folder, options)
-    except (NotIsolated, OSError, KeyboardInterrupt) as error:
+    except (NotIsolated, KernelFailed, OSError, KeyboardInterrupt) as error:
         reason = "Ctrl-C." if isinstance(error, KeyboardInterrupt) else error
         told = "Grading has stopped. Nothing is lost: the next run goes on here."
         raise LessonError(f"{reason}\n{told}") from None
