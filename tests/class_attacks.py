@@ -134,6 +134,15 @@ def copied_check():
     return notebook
 
 
+def with_picture():
+    """JupyterLab keeps a pasted picture beside the text of its cell."""
+    notebook = right(LESSON)
+    text = "My sketch: ![image.png](attachment:image.png)"
+    pictures = {"image.png": {"image/png": "iVBORw0KGgo="}}
+    notebook.cells.append(new_markdown_cell(text, id="mine", attachments=pictures))
+    return notebook
+
+
 def same_ids():
     notebook = right(LESSON)
     for cell in notebook.cells:
@@ -643,6 +652,23 @@ def _honest_trouble():
             "13", "a check copied", copied_check(), EVERYTHING, told="is there 2 times"
         ),
         Case("70", "input()", good(ask), EVERYTHING),
+        Case("pasted", "a pasted picture", with_picture(), EVERYTHING, told=""),
+        Case(
+            "policy",
+            "a policy for all models, left on",
+            good(
+                "import keras\n"
+                "keras.mixed_precision.set_global_policy('mixed_float16')\n"
+                "keras.mixed_precision.set_global_policy('float32')"
+            ),
+            EVERYTHING,
+        ),
+        Case(
+            "long",
+            "a cell of a million empty lines",
+            good("\n" * 900_000 + "x = 1"),
+            EVERYTHING,
+        ),
         Case(
             "80",
             "cut off",

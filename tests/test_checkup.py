@@ -143,3 +143,9 @@ def test_what_cannot_be_looked_at_is_one_sentence(content, sentence, tmp_path, c
     out = capsys.readouterr().out
     assert sentence in out and "It is a folder" in out and "no such file" in out
     assert "Ready" not in out
+
+
+def test_the_courses_own_copy_is_not_the_learners(capsys):
+    path = notebooks.notebook_path(notebooks.NOTEBOOKS, LESSON.name)
+    assert main(["doctor", str(path)]) == 1
+    assert "the course's own copy" in capsys.readouterr().out

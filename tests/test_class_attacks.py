@@ -287,7 +287,7 @@ def test_the_public_numbers_earn_nothing_where_the_secret_seed_asks_for_the_same
         "mistakes": [],
         "rtol": 1e-5,
         "atol": 1e-8,
-        "seeds": {"1": records(5, 6, 7)},
+        "seeds": {"1": records(5, 6, 7), "2": records(5, 61, 8)},
     }
     reference = {"9": records(5, 60, 70)}
     public = records(5, 6, 7)
@@ -296,6 +296,7 @@ def test_the_public_numbers_earn_nothing_where_the_secret_seed_asks_for_the_same
         (records(5, 60, 0), 2),
         (records(5, 6, 7), 0),  # all of it is the public seed's
         (records(5, 60, 7), 1),
+        (records(5, 6, 8), 0),  # as on the second public seed
     ):
         verdict = judging.verdict_on(key, reference, {"1": public, "9": sent})
         assert verdict.earned == earned

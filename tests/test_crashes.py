@@ -450,3 +450,31 @@ def test_who_stops_asking_ends_the_work(tmp_path, monkeypatch):
 def slow_note(course, one, prints, settings):
     time.sleep(0.5)
     (course / one.student).write_text("done")
+
+
+# Reading without end
+
+
+def test_reading_without_end_ends_the_process_and_is_told_as_damage(
+    tmp_path, monkeypatch
+):
+    one = Submission("eve", LESSON.name, tmp_path / "a.ipynb")
+    monkeypatch.setattr(workers, "MOST_READING", 0.2)
+    child = os.fork()
+    if not child:
+        with workers._bounded_reading(tmp_path, one):
+            while True:
+                pass
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGALRM
+    found = workers._why_killed(tmp_path, one)
+    assert found == {"state": "damaged", "reason": workers.TOO_LONG}
+    with workers._bounded_reading(tmp_path, one):
+        pass
+    assert workers._why_killed(tmp_path, one)["state"] == "our fault"
+
+
+def test_a_folder_that_is_called_like_a_draft_stays(tmp_path):
+    odd = tmp_path / "evidence" / "repaired" / ".a.json.b"
+    odd.mkdir(parents=True)
+    store.remove_drafts(tmp_path)
+    assert odd.is_dir()

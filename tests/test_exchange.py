@@ -116,6 +116,69 @@ def test_a_students_own_zip_file_is_opened_once(tmp_path):
     assert [(str(place), reason) for place, reason in found.left] == left
 
 
+@pytest.mark.parametrize(
+    ("mine", "inside", "student"),
+    [
+        (
+            "doeeve_12_345_hw.zip",
+            "smithbob_13_999_00_warm_up.ipynb",
+            "doeeve_12",
+        ),
+        (
+            "Eve_1_assignsubmission_file_hw.zip",
+            "Bob_2_assignsubmission_file_/a.ipynb",
+            "Eve_1",
+        ),
+        ("eve/hw.zip", "bob_2_assignsubmission_file_/a.ipynb", "eve"),
+        ("doeeve_12_345_hw.zip", "homework/00_warm_up.ipynb", "doeeve_12"),
+    ],
+)
+def test_what_lies_in_a_students_zip_file_is_that_students(
+    tmp_path, mine, inside, student
+):
+    content = zipped(tmp_path / "inner.zip", **{inside: "eve's"}).read_bytes()
+    source = zipped(tmp_path / "all.zip", **{mine: content})
+    exchange.collect(tmp_path / "class", LESSON, source)
+    assert taken(tmp_path / "class") == {student: "eve's"}
+
+
+def damaged_zips(tmp_path):
+    """Zip files that Python's `zipfile` cannot read, each in a way of its own."""
+    path = tmp_path / "good.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.ipynb", "text " * 100)
+    good = path.read_bytes()
+    data = good.index(b"a.ipynb") + len(b"a.ipynb")
+    middle = good.rindex(b"PK\x01\x02")  # the central directory
+    yield good[:data] + b"\xff" * 8 + good[data + 8 :]
+    yield good[: middle + 20] + b"\x80\x96\x98\x00" + good[middle + 24 :]
+    yield good[: middle + 6] + b"\x63\x00" + good[middle + 8 :]
+    flagged = good[: middle + 8] + b"\x00\x08" + good[middle + 10 :]
+    yield flagged.replace(b"a.ipynb", b"\xff\xfe.ipyn")
+
+
+def test_a_damaged_zip_file_costs_its_own_student_only(tmp_path):
+    for number, damaged in enumerate(damaged_zips(tmp_path)):
+        members = {"ann/a.ipynb": "ann's", "bob/hw.zip": damaged}
+        source = zipped(tmp_path / f"all_{number}.zip", **members)
+        found = exchange.collect(tmp_path / f"class_{number}", LESSON, source)
+        assert taken(tmp_path / f"class_{number}")["ann"] == "ann's"
+        assert len(found.taken) + len(found.left) == 2
+
+
+def test_what_a_mac_writes_beside_a_file_is_no_notebook(tmp_path, capsys):
+    source = unpacked(tmp_path / "all", {"ann/a.ipynb": "hers", "ann/._a.ipynb": "x"})
+    exchange.collect(tmp_path / "class", LESSON, source)
+    assert taken(tmp_path / "class") == {"ann": "hers"}
+
+
+def test_a_name_cannot_write_into_the_terminal(tmp_path, capsys):
+    source = unpacked(tmp_path / "all", {"ann/\x1b[2J\nnew  bob: b.txt": "x"})
+    exchange.print_collected(exchange.collect(tmp_path / "class", LESSON, source))
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and len(said.splitlines()) == 2
+
+
 def test_nothing_is_written_beside_the_class(tmp_path):
     outside = ["../../evil/a.ipynb", "/evil/a.ipynb", "..ipynb", "../a.ipynb"]
     source = zipped(tmp_path / "all.zip", **dict.fromkeys(outside, "x"))

@@ -406,6 +406,17 @@ def test_a_weight_is_a_positive_number_for_a_promise(tmp_path, weight):
         keys.exercise_key(lesson, lesson.exercises[0], base(lesson), [1])
 
 
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_a_summary_is_html_where_backticks_stay_backticks(lesson):
+    found = [
+        line
+        for cell in lesson.cells
+        for line in re.findall(r"<summary>.*", cell.source)
+        if "`" in line and cell.markdown
+    ]
+    assert not found
+
+
 QUIZ = r"<details><summary>(.*?)</summary>\s*(Right|No):"
 
 

@@ -78,6 +78,12 @@ def test_what_a_later_cell_makes_is_not_needed_before():
         "from __main__ import shown",
         "import sys\nsys.modules['__main__'].shown",
         "Out[3]",
+        "x = vars()['shown']",
+        "assert 'shown' in dir()",
+        "locals()['shown']",
+        "__import__('__main__').shown",
+        "import importlib\nimportlib.import_module('__main__').shown",
+        "import keras\nkeras.mixed_precision.set_global_policy('mixed_float16')",
         "def broken(",
     ],
 )

@@ -36,6 +36,9 @@ def test_confused_pairs_are_told_with_their_counts(capsys):
     x = np.ones((4, 8, 8, 1))
     plots.confused_pairs(x, [0, 0, 1, 2], [2, 2, 1, 2], [(0, 2, 2)])
     assert "0 read as 2: 2 images" in capsys.readouterr().out
+    counted = np.array([(0, 2, 2)])  # an array of NumPy's numbers will do as well
+    plots.confused_pairs(x, [0, 0, 1, 2], [2, 2, 1, 2], counted)
+    assert "0 read as 2: 2 images" in capsys.readouterr().out
     plots.confused_pairs(x, [0, 0, 1, 2], [2, 0, 1, 2], [(0, 2, 1)])
     assert "0 read as 2: 1 image." in capsys.readouterr().out
     plots.confused_pairs(x, [0, 0, 1, 2], [0, 0, 1, 2], [])

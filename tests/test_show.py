@@ -203,6 +203,40 @@ def test_nothing_is_told_as_what_it_most_likely_is():
     assert "return" in rows[0]["yours"] and "no gradient" in rows[1]["yours"]
 
 
+def test_a_diagnosis_comes_before_the_promises():
+    for shown in (as_text, as_html):
+        text = shown(VERDICTS["diagnosed"])
+        assert text.index("You assumed") < text.index("many numbers")
+
+
+def stopped(label, kind="ValueError", message="mode is missing", where="line 3"):
+    error = {"type": kind, "message": message, "where": where, "line": "x"}
+    return promise(label, yours=None, error=error)
+
+
+def test_an_error_that_breaks_many_promises_is_told_once():
+    parts = [stopped("first"), stopped("second"), promise("third")]
+    parts.append(stopped("fourth", "KeyError", "'updates'", "the check"))
+    parts.append(stopped("fifth", "KeyError", "'mine'"))
+    for shown in (as_text, as_html):
+        text = shown(verdict(*parts))
+        assert text.count("mode is missing") == 1
+        assert "second (stopped by the same error)" in text
+        assert "fourth (nothing is there, after that error)" in text
+        assert "updates" not in text and "mine" in text
+
+
+def test_nothing_from_a_tape_is_asked_for_otherwise():
+    error = {"type": "TypeError", "message": "NoneType has no len", "where": "line 1"}
+    tape = {**error, "line": "gradients = tape.gradient(loss, model.weights)"}
+    found = (
+        as_text(verdict(Promise("a"), error=tape)),
+        as_text(verdict(Promise("a"), error={**error, "line": "len(split(x))"})),
+    )
+    assert "did a tape find no way to a variable" in " ".join(found[0].split())
+    assert "did your function return its result?" in " ".join(found[1].split())
+
+
 def test_a_missing_number_is_the_worst():
     mine = promise("a", [1.0, 2.0], [1.00001, float("nan")], difference="NaN was there")
     assert "most at [1]: nan instead of 2" in dict(comparison(mine))["difference"]

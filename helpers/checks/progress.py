@@ -144,7 +144,7 @@ def _last_lines(rows):
     last = (
         f"Next: {upcoming[0]}, {upcoming[4]} minutes."
         if upcoming
-        else "All exercises solved."
+        else "All exercises solved. A written question is read by your teacher."
     )
     return f"{earned:g} of {points:g} points. {last}"
 

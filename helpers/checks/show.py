@@ -125,9 +125,15 @@ def trouble(verdict):
         return [f"Your code was stopped: {why}."]
     place = f" At {error['where']}: `{error['line']}`." if error.get("line") else ""
     if "NoneType" in message:
-        place += " Something is None: did your function return its result?"
+        place += f" Something is None: {_why_nothing(place + message)}"
     reason = f": {message.rstrip('.')}" if message else ""
     return [f"Your code stopped with {kind}{reason}.{place}"]
+
+
+def _why_nothing(code):
+    if re.search(r"grad|slope|tape|\bg\b", code):
+        return "did a tape find no way to a variable, or did you return nothing?"
+    return "did your function return its result?"
 
 
 # Values
@@ -188,6 +194,25 @@ def comparison(promise):
     return rows
 
 
+def again(promise, verdict):
+    """Words for a promise that an earlier promise's error has broken, else ""."""
+    if not promise.error:
+        return ""
+    before = verdict.promises[: verdict.promises.index(promise)]
+    errors = [earlier.error for earlier in before if earlier.error]
+    if any(_same_error(error, promise.error) for error in errors):
+        return " (stopped by the same error)"
+    # The check reads what the answer should have made, and that was never made.
+    missing = promise.error["type"] == "KeyError"
+    if errors and missing and promise.error.get("where") == "the check":
+        return " (nothing is there, after that error)"
+    return ""
+
+
+def _same_error(one, other):
+    return all(one[part] == other[part] for part in ("type", "message"))
+
+
 def _is_pair(value):
     return isinstance(value, dict) and value.get("compare") == "equal or not"
 
@@ -201,8 +226,11 @@ def _pair_rows(promise):
 
 
 def _why_none(label):
-    if re.search("gradient|slope", label):
-        return "no gradient gets there; NumPy code or `stop_gradient` cuts the path"
+    if re.search("gradient|slope|tape", label):
+        return (
+            "no gradient gets there; NumPy code or `stop_gradient` cuts the path, or "
+            "nothing is watched"
+        )
     return "did you forget to return something?"
 
 
@@ -271,13 +299,14 @@ def picture(promise):
 def as_text(verdict):
     """The whole verdict as text of at most 80 columns."""
     lines = [headline(verdict)]
-    for promise in verdict.promises:
-        lines += _promise_lines(promise, verdict)
     for mistake in verdict.diagnosis:
         lines += ["", *_wrapped(f"You assumed: {mistake['belief']}.")]
         lines += _wrapped(mistake["explanation"], "  ")
     if verdict.diagnosis and verdict.more_wrong:
-        lines += ["", "Something else is wrong, too: see the promises above."]
+        lines += ["", "Something else is wrong, too: see the promises."]
+    lines += [""] if verdict.diagnosis else []
+    for promise in verdict.promises:
+        lines += _promise_lines(promise, verdict)
     for sentence in trouble(verdict):
         lines += ["", *_wrapped(sentence)]
     lines += _log_lines(verdict)
@@ -290,8 +319,9 @@ def _promise_lines(promise, verdict):
     if not verdict.attempted:
         return [f"  - {promise.label}"]
     what = state(promise)
-    lines = [f"  {SIGNS[what]} {what}: {promise.label}"]
-    if what == "broken":
+    same = again(promise, verdict)
+    lines = [f"  {SIGNS[what]} {what}: {promise.label}{same}"]
+    if what == "broken" and not same:
         for name, text in comparison(promise):
             lines += _wrapped(f"{name + ':':<12}{text}", "      ", " " * 18)
     return lines
@@ -328,17 +358,17 @@ def _wrapped(text, indent="", rest=None):
 def as_html(verdict):
     """The whole verdict as one HTML element."""
     items = "".join(_promise_html(promise, verdict) for promise in verdict.promises)
-    parts = [
-        f"<strong>{html.escape(headline(verdict))}</strong>",
-        f'<ul style="list-style:none;padding-left:.5em;margin:.4em 0">{items}</ul>',
-    ]
+    parts = [f"<strong>{html.escape(headline(verdict))}</strong>"]
     for mistake in verdict.diagnosis:
         parts.append(
             f"<p><strong>You assumed: {inline(mistake['belief'])}.</strong><br>"
             f"{inline(mistake['explanation'])}</p>"
         )
     if verdict.diagnosis and verdict.more_wrong:
-        parts.append("<p>Something else is wrong, too: see the promises above.</p>")
+        parts.append("<p>Something else is wrong, too: see the promises.</p>")
+    parts.append(
+        f'<ul style="list-style:none;padding-left:.5em;margin:.4em 0">{items}</ul>'
+    )
     parts += [f"<p>{inline(sentence)}</p>" for sentence in trouble(verdict)]
     parts += _log_html(verdict)
     if advice(verdict):
@@ -350,8 +380,10 @@ def _promise_html(promise, verdict):
     if not verdict.attempted:
         return f"<li>– {html.escape(promise.label)}</li>"
     what = state(promise)
-    text = f"{SIGNS[what]} {what}: {html.escape(promise.label)}"
-    return f"<li>{text}{_comparison_html(promise) if what == 'broken' else ''}</li>"
+    same = again(promise, verdict)
+    text = f"{SIGNS[what]} {what}: {html.escape(promise.label + same)}"
+    shown = what == "broken" and not same
+    return f"<li>{text}{_comparison_html(promise) if shown else ''}</li>"
 
 
 def _comparison_html(promise):

@@ -20,6 +20,10 @@ from helpers.lessons.script import LessonError
 
 SECONDS = 300  # for one cell
 POINTS = re.compile(r": ([\d.]+) of ([\d.]+) points")
+OUR_COPY = (
+    "this is the course's own copy, with which answers are compared. Keep yours in "
+    "work/: `course work` makes that folder; copy this file into it."
+)
 NO_NAME = re.compile(r"name '(\w+)' is not defined|`(\w+)` is not defined")
 
 
@@ -82,6 +86,8 @@ def examine(path, repaired=""):
     Raises:
         reading.Unreadable: one sentence, where there is no notebook of this course.
     """
+    if NOTEBOOKS.resolve() in path.resolve().parents:
+        raise reading.Unreadable(OUR_COPY)
     content = reading.read_file(path)
     name, released = lesson_of(content, path)
     mended = doctor.repair(content, released)

@@ -18,11 +18,16 @@ from helpers.lessons.script import LessonError
 
 # nbgrader takes names of folders as patterns: `*` would be all students. Control
 # characters and halves of characters (a name that is not UTF-8) fit into no page.
-UNUSABLE = re.compile(r"[*?[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+UNUSABLE = re.compile(  # patterns, control characters, and what cannot be seen
+    r"[*?[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"
+    r"\ud800-\udfff]"
+)
 LONGEST = 150  # bytes of a folder's name: files are named after it
+NO_NOTEBOOK = "there is no .ipynb file in its folder, or the folder's name is wrong"
 RENAME = (
-    "a folder's name must not have `*`, `?`, `[` or control characters, be UTF-8, "
-    f"and not be longer than {LONGEST} bytes; rename it"
+    "a folder's name must not have `*`, `?`, `[` or control characters, begin with a "
+    f"dot, begin or end with a space, must be UTF-8, and not be longer than {LONGEST} "
+    "bytes; rename it"
 )
 
 
@@ -139,7 +144,9 @@ def grade(folder, options=None):
     report = Report()
     for one in [one for one in found if is_unusable(one.student)]:
         found.remove(one)
-        report.troubles[_plain(one.student), one.lesson] = "not graded", RENAME
+        report.troubles[printable(one.student), one.lesson] = "not graded", RENAME
+    for student, lesson in without_notebook(course, options):
+        report.troubles[printable(student), lesson] = "not graded", NO_NOTEBOOK
     with _alone(course):
         store.remove_drafts(course)
         for name in sorted({one.lesson for one in found}):
@@ -151,12 +158,13 @@ def grade(folder, options=None):
 
 
 def is_unusable(name):
-    return UNUSABLE.search(name) or len(os.fsencode(name)) > LONGEST
+    odd = UNUSABLE.search(name) or name.startswith(".") or name != name.strip()
+    return bool(odd) or len(os.fsencode(name)) > LONGEST
 
 
-def _plain(name):
+def printable(name):
     """A name that can be printed, whatever is in it."""
-    return repr(name)[1:-1].encode("utf-8", "backslashreplace").decode()
+    return repr(str(name))[1:-1].encode("utf-8", "backslashreplace").decode()
 
 
 def submissions(course, options=None):
@@ -166,10 +174,23 @@ def submissions(course, options=None):
     found = []
     for folder in sorted(Path(course, "submitted").glob("*/*")):
         student, lesson = folder.parent.name, folder.name
-        files = list(folder.glob("*.ipynb"))
+        files = [path for path in folder.glob("*.ipynb") if path.name[0] != "."]
         if lesson in known and files and options.student in ("", student):
             found.append(Submission(student, lesson, max(files, key=_rank)))
     return found
+
+
+def without_notebook(course, options):
+    """`(student, lesson)` of folders in which something else than a notebook lies."""
+    known = {lesson.name for lesson in build.find(options.lessons)}
+    folders = sorted(Path(course, "submitted").glob("*/*"))
+    return [
+        (folder.parent.name, folder.name)
+        for folder in folders
+        if folder.name.strip() in known
+        and options.student in ("", folder.parent.name)
+        and (folder.name not in known or not list(folder.glob("[!.]*.ipynb")))
+    ]
 
 
 def _rank(path):

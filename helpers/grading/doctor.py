@@ -22,9 +22,11 @@ from helpers.grading.reading import Unreadable, conflict_sides, read_cells
 
 MOST_OWN_CELLS = 5000
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d)/(\w+)["']""")
-FENCE = re.compile(r"^\s*```[^\n]*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+RUNS_WHAT_FOLLOWS = re.compile(r"%%(time|timeit|capture|prun|python3?)\b")
+MAGIC = re.compile(r"(?m)^[ \t]*[!%]|=[ \t]*[!%]")
+MOST_MAGIC = 50  # of one cell: IPython takes very long to read more
 OUR_GAP = "The file could be read, but the grader has no way to repair it."
-NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError)
+NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError, RuntimeError)
 
 
 @dataclass
@@ -176,8 +178,7 @@ class _Merge:
 
     def _take_as_code(self, cell, name=""):
         """An answer that is code in a text cell."""
-        fenced = FENCE.match(cell.source)
-        source = fenced[1] if fenced else cell.source
+        source = _unfenced(cell.source)
         found = self._answers_in(source) & {name or any_of(self._answers_in(source))}
         if found and _parses(source):
             cell.kind, cell.source = "code", source
@@ -410,6 +411,7 @@ class _Merge:
                 continue
             if cell.cell_type != "code" and not self._untouched(mine, cell.id):
                 own_prose.append(cell.id)
+                _paste(cell, mine)
             if cell.id != self.set_up:
                 cell.source = mine.source
             elif not self._untouched(mine, cell.id):
@@ -461,6 +463,14 @@ def _code_below(text):
     return code if _parses(code) else ""
 
 
+def _unfenced(text):
+    """The code of a text that is one ```block```; else the text."""
+    lines = text.strip().split("\n")
+    if len(lines) > 2 and lines[0].startswith("```") and lines[-1].strip() == "```":
+        return "\n".join(lines[1:-1])
+    return text
+
+
 def any_of(names):
     """One of a set of names, always the same; None where it is empty."""
     return min(names, default=None)
@@ -479,7 +489,16 @@ def _role(cell):
 
 def _own_cell(cell, name):
     make = new_code_cell if cell.kind == "code" else new_markdown_cell
-    return make(cell.source, id=name)
+    own = make(cell.source, id=name)
+    if cell.kind != "code":
+        _paste(own, cell)
+    return own
+
+
+def _paste(cell, submitted):
+    """Keep the pictures that were pasted into a text."""
+    if submitted.pictures:
+        cell.attachments = nbformat.from_dict(submitted.pictures)
 
 
 def _squeezed(source):
@@ -491,8 +510,11 @@ def plain_python(source):
     """A cell as Python: without what only IPython knows; None where it is neither."""
     if _is_python(source):
         return source
-    if source.lstrip().startswith("%%"):  # %%time and the like run what follows
-        return plain_python(source.lstrip().partition("\n")[2])
+    if source.lstrip().startswith("%%"):
+        first, _, rest = source.lstrip().partition("\n")
+        return plain_python(rest) if RUNS_WHAT_FOLLOWS.match(first) else ""
+    if len(MAGIC.findall(source)) > MOST_MAGIC:
+        return None
     try:
         changed = TransformerManager().transform_cell(source)
     except NOT_PARSED:
@@ -530,6 +552,8 @@ def _defined(source):
     for one in ast.parse(plain).body:
         if isinstance(one, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
             names.add(one.name)
+        if isinstance(one, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in one.names}
         targets = one.targets if isinstance(one, ast.Assign) else []
         targets = [one.target] if isinstance(one, ast.AnnAssign) else targets
         names |= {target.id for target in targets if isinstance(target, ast.Name)}

@@ -12,12 +12,13 @@ import time
 import unicodedata
 import zipfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from nbgrader.api import Gradebook
 from tqdm import tqdm
 
-from helpers.grading.classroom import RENAME, is_unusable
+from helpers.grading.classroom import RENAME, is_unusable, printable
 from helpers.grading.gradebook import find_alembic
 from helpers.grading.store import MOST_SUBMITTED, submitted, write_bytes
 from helpers.lessons.script import LessonError
@@ -33,11 +34,16 @@ WHOSE = "whose is it? Put it into a folder that is named after the student"
 
 @dataclass
 class File:
-    """One file of a platform: where it lay, when it was made, how to read it."""
+    """One file of a platform: where it lay, when it was made, how to read it.
+
+    What lies in a student's own zip file belongs to whom the zip file belongs to, and
+    is as old: its `owner` is the place of the zip file.
+    """
 
     place: PurePosixPath
     made: float
     read: object = field(repr=False)
+    owner: PurePosixPath = None
 
 
 def files(source):
@@ -51,8 +57,8 @@ def files(source):
         found = [path for path in sorted(source.rglob("*")) if not path.is_dir()]
         return [file for path in found for file in _on_disk(path, source)]
     try:
-        return _in_zip(zipfile.ZipFile(source), PurePosixPath())
-    except (OSError, zipfile.BadZipFile) as error:
+        return _in_zip(zipfile.ZipFile(source))
+    except Exception as error:  # damaged in one of many ways
         raise LessonError(
             f"{source} is neither a folder nor a zip file ({error}). Give what your "
             'platform calls "download all submissions".'
@@ -62,37 +68,49 @@ def files(source):
 def _on_disk(path, source):
     place = PurePosixPath(path.relative_to(source).as_posix())
     file = File(place, path.lstat().st_mtime, lambda: submitted(path))
-    return _opened(file) if path.suffix == ".zip" else [file]
+    return _opened(file) if path.suffix.lower() == ".zip" else [file]
 
 
-def _in_zip(archive, above, inner=True):
+def _in_zip(archive):
     found = []
     for info in archive.infolist():
         if info.is_dir():
             continue
         made = time.mktime((*info.date_time, 0, 0, -1))
-        file = File(above / info.filename, made, lambda i=info: _member(archive, i))
-        is_zip = inner and file.place.suffix == ".zip"
-        found += _opened(file) if is_zip else [file]
+        read = partial(_member, lambda: archive, info)
+        file = File(PurePosixPath(info.filename), made, read)
+        found += _opened(file) if file.place.suffix.lower() == ".zip" else [file]
     return found
 
 
-def _member(archive, info):
+def _member(open_archive, info):
     """The bytes of a file in a zip file, no more than we take; None if unreadable."""
     try:
-        with archive.open(info) as file:
+        with open_archive().open(info) as file:
             return file.read(MOST_SUBMITTED)
-    except (OSError, RuntimeError, zipfile.BadZipFile, NotImplementedError):
+    except Exception:  # damaged in one of many ways, or locked
         return None
 
 
 def _opened(file):
-    """What is in a student's own zip file; the file itself where it is none."""
+    """What is in a student's own zip file; the file itself where it is none.
+
+    The zip file is opened again for each member that is wanted: a class full of them
+    would not fit into memory.
+    """
+
+    def open_archive():
+        return zipfile.ZipFile(io.BytesIO(file.read() or b""))
+
     try:
-        archive = zipfile.ZipFile(io.BytesIO(file.read() or b""))
-    except (zipfile.BadZipFile, OSError):
+        members = [info for info in open_archive().infolist() if not info.is_dir()]
+    except Exception:  # damaged in one of many ways
         return [file]
-    return _in_zip(archive, file.place.parent, inner=False)
+    above, read = file.place.parent, partial(partial, _member, open_archive)
+    return [
+        File(above / info.filename, file.made, read(info), owner=file.place)
+        for info in members
+    ]
 
 
 def student_of(place, lesson):
@@ -133,9 +151,9 @@ def collect(course, lesson, source, write=True):
     """
     found, report = {}, Collected()
     for file in files(source):
-        if any(part in IGNORED for part in file.place.parts):
+        if any(part in IGNORED or part.startswith("._") for part in file.place.parts):
             continue
-        student = student_of(file.place, lesson).strip()
+        student = student_of(file.owner or file.place, lesson).strip()
         if file.place.suffix != ".ipynb":
             report.left.append((file.place, "not a notebook"))
         elif not student or student.startswith("."):
@@ -167,9 +185,9 @@ def _take(course, lesson, student, file, report, write):
 def print_collected(report):
     """Print who handed in which file, and what was left."""
     for student, (place, state) in report.taken.items():
-        print(f"{state:9} {student}: {place}")
+        print(f"{state:9} {student}: {printable(place)}")
     for place, reason in report.left:
-        print(f"left      {place}: {reason}")
+        print(f"left      {printable(place)}: {reason}")
     print(f"{len(report.taken)} students, {len(report.left)} files left.")
 
 

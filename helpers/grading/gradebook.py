@@ -38,14 +38,19 @@ TAGS = (
     "pre small span strong sub summary sup table tbody td th thead tr u ul"
 ).split()
 ATTRIBUTES = {"img": ["alt", "width", "height"], "*": ["colspan", "rowspan"]}
-PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*\Z")
+PICTURE = re.compile(r"data:image/(png|jpeg|gif);base64,[A-Za-z0-9+/=\s]*")
 LINK = re.compile(r"https?://[^\s\\]+\Z", re.IGNORECASE)
 # What the page's formulas could do besides being formulas: links, loading, new styles.
-TEX = re.compile(r"\\(href|url|require|class|style|cssId|includegraphics)(?![a-zA-Z])")
+TEX = re.compile(
+    r"\\(href|url|require|class|style|cssId|includegraphics|bbox|mmlToken|enclose"
+    r"|texttip)(?![a-zA-Z])"
+)
 MARKED_UP = re.compile(r"<\s*[a-zA-Z/!?]")
 REACHES_OUT = re.compile(r"<img\b|<a\s+(?!class=\"anchor-link\")")
-MOST_TAGS, MOST_PROSE = 5_000, 50_000  # of one output; reading time grows as a square
-MOST_TAGS_IN_ALL = 50_000
+PASTED = re.compile(r"!?\[([^\]\n]*)\]\(attachment:[^)\n]*\)")
+# Of one output, one text, one cell: reading time grows as a square.
+MOST_TAGS, MOST_HTML, MOST_PROSE, MOST_CODE = 5_000, 100_000, 20_000, 20_000
+MOST_TAGS_IN_ALL, PER_TAG = 50_000, 20  # characters that take as long as a tag
 FOCUSABLE = re.compile(
     r'<div class="[^"<>]*\b(jp-Cell-inputWrapper|jp-OutputArea-output)\b[^"<>]*"'
 )
@@ -57,7 +62,7 @@ SAFE = {"text/plain", "image/png", "image/jpeg"}
 def _attribute(tag, name, value):
     """Which attributes stay: pictures that are inside the page, nothing that runs."""
     if (tag, name) == ("img", "src"):
-        return bool(PICTURE.match(value))
+        return bool(PICTURE.fullmatch(value))
     if (tag, name) == ("a", "href"):
         return bool(LINK.match(value))
     return name in ATTRIBUTES.get(tag, []) or name in ATTRIBUTES["*"]
@@ -65,7 +70,7 @@ def _attribute(tag, name, value):
 
 def harmless(text):
     """HTML without anything that could run or load; as text where it is endless."""
-    if text.count("<") > MOST_TAGS:
+    if text.count("<") > MOST_TAGS or len(PICTURE.sub("", text)) > MOST_HTML:
         return f"<pre>{html.escape(text)}</pre>"
     text = clean(
         text, TAGS, _attribute, protocols={"data", "http", "https"}, strip=True
@@ -77,11 +82,8 @@ def harmless(text):
 
 def harmless_markdown(source):
     """A learner's Markdown as harmless HTML in one line, which stays as it is."""
-    if len(source) > MOST_PROSE:
-        rendered = f"<pre>{html.escape(source)}</pre>"
-    else:
-        rendered = markdown2html(source)
-    return f"<div>{harmless(rendered)}</div>".replace("\r", "").replace("\n", "&#10;")
+    rendered = harmless(_rendered(source))
+    return f"<div>{rendered}</div>".replace("\r", "").replace("\n", "&#10;")
 
 
 def harmless_prose(source):
@@ -90,10 +92,32 @@ def harmless_prose(source):
     What it becomes decides: a link can be written in too many ways.
     """
     if len(source) <= MOST_PROSE and not MARKED_UP.search(source):
-        rendered = html.unescape(markdown2html(source))
+        source = PASTED.sub(r"\1", source)
+        rendered = html.unescape(_rendered(source))
         if not (REACHES_OUT.search(rendered) or TEX.search(rendered)):
             return source
     return harmless_markdown(source)
+
+
+def _rendered(source):
+    """Markdown as HTML; as plain text where it is endless, or cannot be rendered."""
+    plain = f"<pre>{html.escape(source)}</pre>"
+    if len(source) > MOST_PROSE:
+        return plain
+    try:
+        return markdown2html(PASTED.sub(r"\1", source))
+    except Exception:  # whatever a learner wrote, the class goes on
+        return plain
+
+
+def _pasted(pictures):
+    """Pictures that were pasted into a text, to stand below it."""
+    shown = [
+        f'<img alt="{html.escape(name)}" src="data:{kind};base64,{data}">'
+        for name, kinds in pictures.items()
+        for kind, data in kinds.items()
+    ]
+    return "".join(f"\n\n{one}" for one in shown)
 
 
 def harmless_outputs(outputs):
@@ -138,7 +162,8 @@ class StoredOutputs(NbGraderPreprocessor):
         for cell in nb.cells:
             if cell.id in result["own_prose"]:
                 source = html.escape(cell.source) if endless else cell.source
-                cell.source = harmless_prose(source)
+                pasted = _pasted(cell.pop("attachments", {}))
+                cell.source = harmless_prose(source) + pasted
             if cell.cell_type == "code":
                 cell.outputs = harmless_outputs(stored.get(cell.id, []))
             if cell.id in marks["outputs"]:
@@ -157,6 +182,9 @@ class FeedbackPage(HTMLExporter):
     """
 
     def from_notebook_node(self, nb, resources=None, **settings):
+        for cell in nb.cells:
+            if cell.cell_type == "code" and len(cell.source) > MOST_CODE:
+                cell.source = f"{cell.source[:MOST_CODE]}\n# ... and so on"
         with mock.patch("nbconvert.exporters.html.BeautifulSoup", _AsItStands):
             page, resources = super().from_notebook_node(nb, resources, **settings)
         page = FOCUSABLE.sub(r'\g<0> tabindex="0"', page)
@@ -174,11 +202,13 @@ class _AsItStands(str):
 
 
 def _tags(nb, result):
-    """How many tags all that a learner shows may have."""
+    """How many tags all that a learner shows has; long texts count as some."""
     datas = [o.get("data") or {} for cell in result["cells"] for o in cell["outputs"]]
-    texts = [text for data in datas for kind, text in data.items() if "text/" in kind]
+    kinds = ("text/html", "text/markdown")
+    texts = [data[kind] for data in datas for kind in kinds if kind in data]
     texts += [cell.source for cell in nb.cells if cell.id in result["own_prose"]]
-    return sum(text.count("<") for text in texts)
+    texts = [PICTURE.sub("", text) for text in texts]
+    return sum(text.count("<") + len(text) // PER_TAG for text in texts)
 
 
 def sentences(result):

@@ -84,25 +84,26 @@ def verdict_on(key, reference, records_by_seed):
 
 
 def _by_heart(key, reference, sent):
-    """Promises that ask for the same as on the public seed, where that was replayed.
+    """Promises that ask for the same as on a public seed, where that was replayed.
 
     With few values to draw from, some do. Who answers the secret seed with the public
     one's numbers elsewhere, too, has not earned these; they then count as what could
     be guessed does.
     """
-    public = key["seeds"][str(PUBLIC)]
     (expected,), (records,) = reference.values(), sent.values()
-    same = [
-        not record_difference(*pair, key)
-        for pair in zip(public, expected, strict=False)
-    ]
-    told = [
-        not record_difference(*pair, key) for pair in zip(public, records, strict=False)
-    ]
-    drawn = [i for i in range(len(same)) if i not in key["fixed"]]
-    if any(i < len(told) and told[i] and not same[i] for i in drawn):
-        return [i for i in drawn if same[i]]
-    return []
+    drawn = [i for i in range(len(expected)) if i not in key["fixed"]]
+    found = set()
+    for public in key["seeds"].values():
+        same, told = (_alike(public, others, key) for others in (expected, records))
+        if any(i in told and i not in same for i in drawn):
+            found |= same & set(drawn)
+    return sorted(found)
+
+
+def _alike(records, others, key):
+    """At which places two lists of records say the same."""
+    pairs = enumerate(zip(records, others, strict=False))
+    return {i for i, pair in pairs if not record_difference(*pair, key)}
 
 
 def state_of(verdict, result):

@@ -224,6 +224,7 @@ def _kernel(request, report):
     os.unlink(path)
     if request["seeds"] is not None:  # `quit()` in an answer: the next cells still run
         app.shell.ask_exit = lambda: None
+        app.kernel.raw_input = lambda prompt="": ""  # `input()`: nobody is there
     gc.unfreeze()
     tell(report, ready=True)
     report.close()

@@ -12,8 +12,14 @@ import symtable
 from dataclasses import dataclass, field
 
 # Ways to a name that are not spelled as the name; and IPython's memory of results.
-HIDDEN_NAMES = re.compile(r"eval|exec|get_ipython|globals|_i*\d+|_i+|__+|_[od]h|In|Out")
-HIDDEN_PARTS = {"*", "__main__", "_getframe", "modules"}
+HIDDEN_NAMES = re.compile(
+    r"eval|exec|get_ipython|globals|locals|vars|dir|__import__|_i*\d+|_i+|__+|_[od]h"
+    r"|In|Out"
+)
+HIDDEN_PARTS = {"*", "__main__", "_getframe", "modules", "import_module"}
+# What a learner sets for the whole process; an example may set it back, or otherwise.
+SETTINGS = {"set_global_policy", "set_dtype_policy", "set_floatx", "set_backend"}
+SETTINGS |= {"run_functions_eagerly", "set_image_data_format", "clear_session"}
 
 
 @dataclass
@@ -123,7 +129,7 @@ def _is_hidden_way(node):
     if isinstance(node, ast.Name):
         return bool(HIDDEN_NAMES.fullmatch(node.id))
     if isinstance(node, ast.Attribute):
-        return node.attr in HIDDEN_PARTS
+        return node.attr in HIDDEN_PARTS | SETTINGS
     if isinstance(node, ast.Import | ast.ImportFrom):
         spelled = [getattr(node, "module", ""), *(alias.name for alias in node.names)]
         parts = {part for name in spelled for part in (name or "").split(".")}

@@ -8,7 +8,7 @@ is.
 import ast
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MOST_BYTES = 200 * 2**20  # of a file; stored outputs may be large
 MOST_SOURCE = 2**20  # characters of one cell
@@ -24,6 +24,9 @@ KINDS = (
     (b"\xd0\xcf\x11\xe0", "an office document"),
     (b"{\\rtf", "a text document"),
 )
+PICTURES = ("image/png", "image/jpeg", "image/gif")
+MOST_PICTURE = 8 * 2**20  # characters
+BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 SAYS_NOTHING = ("code", "markdown", "raw", "heading")
 
 
@@ -42,6 +45,7 @@ class Submitted:
     count: object = None  # its number in the order of execution
     outputs: tuple = ()
     number: int = 0  # of the cell in the file, from 1
+    pictures: dict = field(default_factory=dict)  # pasted ones: name -> {kind: base64}
 
 
 def read_file(path):
@@ -205,7 +209,7 @@ def _unconflicted(text):
 
 def conflict_sides(text):
     """A text with a merge conflict as `(upper, lower)`; None where there is none."""
-    if not re.search(r"(?m)^\s*<{7}", text) or not re.search(r"(?m)^\s*>{7}", text):
+    if not all(re.search(rf"(?m)^[ \t]*{mark}{{7}}", text) for mark in "<>"):
         return None
     sides, place = ([], []), None
     for line in text.splitlines(keepends=True):
@@ -330,4 +334,17 @@ def _cell(raw):
     names = tuple(name for name in names if isinstance(name, str))
     count = raw.get("execution_count", raw.get("prompt_number"))
     outputs = tuple(one for one in _list(raw.get("outputs")) if isinstance(one, dict))
-    return Submitted(kind, source, names, "", count, outputs)
+    found = Submitted(kind, source, names, "", count, outputs)
+    found.pictures = _pictures(raw.get("attachments"))
+    return found
+
+
+def _pictures(attachments):
+    """Of a cell's attachments the pictures; nothing else can be shown."""
+    found = {}
+    for name, kinds in attachments.items() if isinstance(attachments, dict) else ():
+        for kind, data in kinds.items() if isinstance(kinds, dict) else ():
+            if kind in PICTURES and isinstance(data, str) and len(data) < MOST_PICTURE:
+                if BASE64.fullmatch(data):
+                    found[name] = {kind: data}
+    return found

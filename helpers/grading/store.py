@@ -107,4 +107,5 @@ def remove_drafts(course):
     shutil.rmtree(Path(course, "evidence", "scratch"), ignore_errors=True)
     for kind in (".*.json.*", ".*.ipynb.*"):
         for path in Path(course, "evidence").rglob(kind):
-            path.unlink(missing_ok=True)
+            if path.is_file():
+                path.unlink()

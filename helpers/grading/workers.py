@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -19,6 +20,8 @@ from helpers.lessons import notebooks
 NOTHING = {"cells": [], "evidence": {}, "logs": {}, "flags": []}
 NOTHING |= {"seconds": 0.0, "peak_gb": 0.0}
 RUNS = 3  # of a submission whose kernel was killed, and not by us
+MOST_READING = 60.0  # seconds that one file may take
+TOO_LONG = f"Reading the file took more than {MOST_READING:g} seconds."
 KILLED = "The grader's process was killed while it ran; is there enough memory?"
 
 
@@ -40,7 +43,7 @@ def execute_all(course, todo, prints, settings, jobs):
                 with _pool(1) as pool:
                     pool.submit(execute, course, one, prints, settings).result()
             except BrokenProcessPool:
-                result = {**NOTHING, "state": "our fault", "reason": KILLED}
+                result = {**NOTHING, **_why_killed(course, one)}
                 _keep(course, one, prints, settings, result, _untouched(course, one))
             yield one
 
@@ -91,10 +94,40 @@ def _untouched(course, one):
 def execute(course, one, prints, settings):
     """Doctor and execute one submission, and keep what came of it."""
     released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
-    repaired = doctor.repair(store.submitted(one.path), released)
+    with _bounded_reading(course, one):
+        repaired = doctor.repair(store.submitted(one.path), released)
     _keep_notebook(course, one, repaired)
     result = _outcome(repaired, released, settings)
     _keep(course, one, prints, settings, result, repaired)
+
+
+@contextlib.contextmanager
+def _bounded_reading(course, one):
+    """End this process where reading takes too long: nothing else stops a pattern.
+
+    What is left behind tells why, see `_why_killed`.
+    """
+    mark = _mark(course, one)
+    mark.touch()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, MOST_READING)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        mark.unlink(missing_ok=True)
+
+
+def _mark(course, one):
+    name = store.sha256(f"{one.student} {one.lesson}")[:16]
+    return store.scratch(course) / f"reading-{name}"
+
+
+def _why_killed(course, one):
+    """What a process was at when it was killed: state and reason."""
+    if _mark(course, one).exists():
+        return {"state": "damaged", "reason": TOO_LONG}
+    return {"state": "our fault", "reason": KILLED}
 
 
 def _keep_notebook(course, one, repaired):
@@ -110,11 +143,11 @@ def _copy_time(stamp, place):
     if content is None:
         return []
     try:
-        time = content.decode().strip()
-        parse_utc(time)
+        text = content[:100].decode().strip()
+        parse_utc(text)
     except (ValueError, OverflowError):  # not UTF-8, or no time
         return ["The time in timestamp.txt cannot be read; it was left out."]
-    store.write_text(place / stamp.name, time)
+    store.write_text(place / stamp.name, text)
     return []
 
 
@@ -148,9 +181,11 @@ def _bounded(result):
 def _outcome(repaired, released, settings):
     if repaired.problem:
         return {**NOTHING, "state": "damaged", "reason": repaired.problem}
+    begin = time.monotonic()
     for _ in range(RUNS):
         result = _tried(repaired, released, settings)
-        if not _may_be_bad_luck(result):
+        took = time.monotonic() - begin
+        if not _may_be_bad_luck(result) or took > settings.seconds:
             break
     return result
 

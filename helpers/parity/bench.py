@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from helpers.checks.evidence import describe_error
 from helpers.checks.limits import LimitReached, limits
+from helpers.parity import settings
 
 MOST_SECONDS = 120.0  # that one call of a step or loop may take
 LIBRARIES = ("keras", "tensorflow", "numpy", "builtins", "helpers")
@@ -42,6 +43,7 @@ class Outcome:
         running: dict, the same logs as running means over the epoch; fit only.
         gradients: list of arrays or None, one per trainable variable; fit only.
         after: the state of all variables, see `Bench.note`.
+        unfinished: the same before what fit does at its very end (use_ema); fit only.
         rates: dict from an optimizer's id to the learning rate it began with.
         error: what stopped it, in one sentence; "" if nothing did.
     """
@@ -51,6 +53,7 @@ class Outcome:
     running: dict = field(default_factory=dict)
     gradients: list = field(default_factory=list)
     after: dict = field(default_factory=dict)
+    unfinished: dict = field(default_factory=dict)
     rates: dict = field(default_factory=dict)
     error: str = ""
 
@@ -79,11 +82,16 @@ class Bench:
         self.finalises = False  # whether a step counts as a whole training
         try:
             self._build(batch)
+            self.weights = list(model.trainable_variables)
+            self.states = settings.states_of(model)
             self.begin = self.note()
         except Exception as error:
             raise refused(error) from None
+        self.settings = settings.noted(model)
         try:
             self.fit(batch)  # builds the metrics
+            self.settings = settings.noted(model)
+            self.whole = {id(variable) for variable in model.weights}
         except Exception as error:
             raise refused(error) from None
         finally:
@@ -100,7 +108,7 @@ class Bench:
         """Every variable of model, optimizers, metrics and of what the learner uses."""
         model = self.model
         every = [*model.variables, *model.metrics_variables]
-        every += self.fit_optimizer.variables
+        every += [*self.fit_optimizer.variables, *self.states]
         for part in self.parts:
             every += variables_of(part)
         unique = {id(variable): variable for variable in every}
@@ -112,9 +120,11 @@ class Bench:
         return {key: values(variable) for key, variable in self.variables().items()}
 
     def put(self, state):
-        """Set every variable to a noted state; one made later starts from zero."""
-        if self.model.optimizer is not self.fit_optimizer:
-            self.model.optimizer = self.fit_optimizer
+        """Set every variable to a noted state; one made later starts from zero.
+
+        What is set in the model (frozen layers, rates, `compile`) becomes what it was.
+        """
+        settings.put_back(self.settings)
         for key, variable in self.variables().items():
             old = state.get(key)
             if old is None:
@@ -122,7 +132,7 @@ class Bench:
             variable.assign(tf.cast(old, variable.dtype))
 
     def trainable(self):
-        return list(self.model.trainable_variables)
+        return self.weights
 
     def seeds(self):
         """Variables that count the random numbers drawn so far."""
@@ -152,12 +162,13 @@ class Bench:
             logs, _ = self._fit_step(batch, mode)
             self.put(before)
             running, gradients = self._fit_step(batch, mode)
+            unfinished = self.note()
             if self.finalises:
                 self.finalise()
         logs, running = numbers(logs), numbers(running)
         gradients = [None if g is None else np.asarray(g) for g in gradients]
         outcome = Outcome(logs.get("loss"), logs, running, gradients, rates=rates)
-        outcome.after = self.note()
+        outcome.after, outcome.unfinished = self.note(), unfinished
         return outcome
 
     def step(self, batch, mode):
@@ -197,14 +208,22 @@ class Bench:
         except Exception as error:
             told = describe_error(error)
             outcome.error = f"{what} stopped with {told['type']}: {told['message']}"
+        outcome.error = outcome.error or self._has_grown(what)
         outcome.after = self.note()
         return outcome
 
+    def _has_grown(self, what):
+        """What is told of a model that has weights it did not have; else ""."""
+        new = [v for v in self.model.weights if id(v) not in self.whole]
+        if not new:
+            return ""
+        return f"{what} changed the model: `{new[0].path}` was not in it before"
 
-def refused(error):
+
+def refused(error, where="the first batch"):
     """The `ParityError` for a model on which fit itself cannot take a step."""
     reason = describe_error(error)["message"].rstrip(".")
-    return ParityError(f"fit itself cannot train on the first batch: {reason}.")
+    return ParityError(f"fit itself cannot train on {where}: {reason}.")
 
 
 def require_compiled(model):
@@ -273,7 +292,8 @@ def read_step(returned):
     Of a tuple only the first entry has a sure meaning, and none of what is no number.
     """
     if isinstance(returned, dict):
-        logs = {k: number(v) for k, v in returned.items()}
+        inner = [v for v in returned.values() if isinstance(v, dict)]  # of all metrics
+        logs = {k: number(v) for part in [returned, *inner] for k, v in part.items()}
         logs = {str(k): v for k, v in logs.items() if v is not None}
         return logs.get("loss"), logs
     if isinstance(returned, (tuple, list)):

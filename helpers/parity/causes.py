@@ -42,8 +42,9 @@ def wrong_step(model, batch, mistake):
             loss = other(y, y_pred, sample_weight=given) + sum(model.losses)
         loss += (mistake.penalty - 1) * sum(model.losses)
         loss *= mistake.factor
+        goal = model.optimizer.scale_loss(loss)
     variables = model.trainable_variables
-    gradients = tape.gradient(loss, variables)
+    gradients = tape.gradient(goal, variables)
     for _ in range(mistake.times):
         model.optimizer.apply(gradients, variables)
     return float(loss)
@@ -94,6 +95,8 @@ class Detective:
             looks = [self._called_twice, *looks]
         for look in [self._state, self._forgets, self._other_batch, *looks]:
             found = look()
+            if found and found[0] == "loss":
+                return self._still(self.comparison.differences[:1]) or found
             if found:
                 return found
         return None
@@ -191,8 +194,16 @@ class Detective:
             )
         if mistake.times == 2:
             quantity = "updates"
-            parts.append("the optimizer took 2 updates where fit took 1")
+            parts.append(self._twice())
         return quantity, "; and ".join(parts)
+
+    def _twice(self):
+        if self.comparison.used:
+            return "the optimizer took 2 updates where fit took 1"
+        return (  # an optimizer that was not seen, so its updates were not counted
+            "the step is as long as two of fit's: two updates, or twice the learning "
+            "rate?"
+        )
 
     def _regularisation(self, penalty, loss_differs):
         what = f"the regularisation ({self.penalty:.4g})"
@@ -209,17 +220,19 @@ class Detective:
         )
 
     def _inference(self):
-        still = [d for d in self.comparison.differences if "did not move" in d.words]
-        if still:
-            return (
-                still[0].quantity,
-                f"{still[0].words}: was the model called with training=True?",
-            )
-        return (
+        return self._still(self.comparison.differences) or (
             "dropout",
             "the numbers are those of a model without dropout: was the model called "
             "with training=True?",
         )
+
+    def _still(self, differences):
+        """Statistics among `differences` that did not move, as a cause; or None."""
+        for one in differences:
+            if "did not move" in one.words:
+                words = f"{one.words}: was the model called with training=True?"
+                return one.quantity, words
+        return None
 
     # The state is fit's, but from another optimizer or batch
 

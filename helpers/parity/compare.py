@@ -194,7 +194,7 @@ class Comparison:
             before, fit, yours = self.states(variable)
             if not np.array_equal(before, fit) and not self.is_noise(index):
                 all_names.append(name(variable))
-                if np.abs(yours - before).max() <= 1e-4 * np.abs(fit - before).max():
+                if np.array_equal(yours, before):
                     still.append(variable)
         if still:
             names = " and ".join(f"`{name(v)}`" for v in still[:3])

@@ -15,10 +15,11 @@ from helpers.parity.bench import (
     numbers,
     quiet_warnings,
     rate_of,
+    refused,
 )
 from helpers.parity.compare import counted, name, same, show, tolerance
 from helpers.parity.report import First, Report
-from helpers.parity.stepwise import Stepwise, error_found, listed
+from helpers.parity.stepwise import Stepwise, error_found, gathered, listed
 
 MOST_STEPS = 5000  # of one epoch
 FEW_STEPS = 40  # below this, tracing a function costs more than it saves
@@ -48,6 +49,9 @@ def loop(train, model, dataset, epochs=2):
     """
     if not callable(train):
         raise ParityError(f"`train` is a {type(train).__name__}; give a function.")
+    whole = isinstance(epochs, (int, np.integer)) and not isinstance(epochs, bool)
+    if not whole or epochs < 1:
+        raise ParityError(f"`epochs` is {epochs!r}; give a whole number from 1 on.")
     given, batches = frozen(dataset)
     bench = Bench(model, batches[0], train)
     try:
@@ -61,8 +65,8 @@ def frozen(dataset):
     if not isinstance(dataset, tf.data.Dataset):
         if isinstance(dataset, keras.utils.PyDataset):
             dataset = [dataset[i] for i in range(len(dataset))]
-        batches = listed(dataset, MOST_STEPS)
-        return batches, batches
+        given = gathered(dataset, MOST_STEPS)
+        return given, listed(given, MOST_STEPS)
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ParityError(
             "The dataset has no end, so no epoch has one; give `dataset.take(20)`."
@@ -89,11 +93,13 @@ class Loop:
     def __init__(self, bench, train, given, batches, epochs):
         self.bench, self.train, self.given = bench, train, given
         self.batches, self.epochs = batches, epochs
+        self.names = [n for n in bench.model.get_metrics_result() if n != "loss"]
         self.mode = "eager"
         if len(batches) * epochs > FEW_STEPS and not bench.model.run_eagerly:
             self.mode = "compiled"
         self.sizes = [len(keras.tree.flatten(b[0])[0]) for b in batches]
         self.begin = bench.begin
+        self.elsewhere = False  # whether the loop takes its batches from elsewhere
         self.unread, self.random, self.chance = "", False, False
 
     # Both runs
@@ -138,7 +144,12 @@ class Loop:
             if run.ends and anew:
                 bench.put({**bench.note(), **{key: self.begin[key] for key in anew}})
             for batch in self.batches:
-                run.running.append(numbers(bench.step(batch, mode or self.mode)))
+                try:
+                    run.running.append(numbers(bench.step(batch, mode or self.mode)))
+                except Exception as error:
+                    if mode:
+                        raise
+                    raise refused(error, "one of the batches") from None
             run.logs.append(numbers(bench.model.get_metrics_result()))
             run.ends.append(bench.note())
         if finalise:
@@ -156,8 +167,7 @@ class Loop:
         return bench.theirs(call, "your loop", read)
 
     def _read(self, epochs, returned):
-        names = [n for n in self.bench.model.get_metrics_result() if n != "loss"]
-        rows = read_epochs(returned, names)
+        rows = read_epochs(returned, self.names)
         if rows and len(rows) != epochs:
             self.unread = (
                 f" Your loop returned {len(rows)} logs for {epochs} epochs; they were "
@@ -267,7 +277,9 @@ class Loop:
             of_logs, is_known = self._epoch_logs(fit, mine, wrong_logs, rows)
             if is_known:
                 return of_logs
-        at_step = self._step_by_step(mine, bool(apart or counts))
+        at_step = None
+        if wrong_logs or self.epochs == 1 or not self._first_is_right():
+            at_step = self._step_by_step(mine, bool(apart or counts))
         if at_step or of_logs and not self.random:
             return at_step or of_logs
         if not counts and self.random and self._draws_less(fit, mine):
@@ -280,9 +292,29 @@ class Loop:
     def _is_chance(self, mine):
         """Whether two runs of the same loop differ as well, or may for their draws."""
         if self.random:
-            return True
+            return not self._same_draws()
         again = self.theirs(self.given, self.epochs)
         return not again.error and bool(self._apart(again, mine))
+
+    def _first_is_right(self):
+        """Whether one epoch of yours, alone, is fit's but for rounding."""
+        fit, mine, twins = self._one_epoch()
+        right = not mine.error and not self._counts(fit, mine)
+        return right and not self._apart(fit, mine, twins)
+
+    def _same_draws(self):
+        """Whether one epoch of yours, alone, is fit's with its random numbers."""
+        fit, mine, _ = self._one_epoch()
+        return self.epochs > 1 and not mine.error and not self._apart(fit, mine)
+
+    def _one_epoch(self):
+        """Runs over a single epoch: fit's, yours, fit's from weights a digit away."""
+        whole, self.epochs = self.epochs, 1
+        try:
+            twins = [self.fit(nudge=seed) for seed in (1, 2)]
+            return self.fit(), self.theirs(self.given, 1), twins
+        finally:
+            self.epochs = whole
 
     def _draws_less(self, fit, mine):
         """Whether some seed moves on in fewer steps than in fit."""
@@ -318,6 +350,7 @@ class Loop:
             fits = {**theirs, **{k: fits[k] for k in watch.shared if k in fits}}
             fit, yours, found = watch.one(self.batches[step], fits, self._start(), call)
             if step == 0 and self._ignores_its_dataset(yours, mine):
+                self.elsewhere = True
                 return None
             rows.append({"yours": yours.loss, "fit": fit.running.get("loss")})
             rows[-1]["difference"] = apart_most(bench, fit, yours)
@@ -327,7 +360,7 @@ class Loop:
                 if not state_differs or found[0] not in ("loss", "metric"):
                     return report
                 later = later or report
-            fits, theirs = fit.after, yours.after
+            fits, theirs = fit.unfinished, yours.after
         if looks < len(self.batches):
             return self._last_batch(watch, rows) or later
         return later
@@ -429,8 +462,6 @@ class Loop:
         return whole, [pairs[-1], (fit, mine)]
 
     def _is_epoch_apart(self, fit, mine):
-        if self.random:
-            return self._draws_less(fit, mine)
         twins = [self.fit(nudge=seed) for seed in (1, 2)]
         return bool(self._apart(fit, mine, twins))
 
@@ -450,11 +481,12 @@ class Loop:
             return moved and np.array_equal(early.after[key], mine.after[key])
 
         counter = counter_of(self.bench.fit_optimizer)
-        if self._uses(mine) and is_still(counter):
+        weights_are = all(is_still(v) for v in self.bench.trainable())
+        if self._uses(mine) and is_still(counter) and weights_are:
             words = f"there is no update in epoch {epoch}: is an iterator used up?"
             counts = self._counts(fit, mine) or [None, None]
             return "updates", "iterations", words, *counts
-        if all(is_still(v) for v in self.bench.trainable()):
+        if weights_are:
             return None
         still = [v for v in self.bench.others() if is_still(v)]
         dropout = [seed for seed in self.bench.seeds() if is_still(seed)]
@@ -494,8 +526,11 @@ class Loop:
             )
         else:
             words += (
-                "; the first steps are right one by one, so look at the order of the "
-                "batches and at what one step leaves to the next"
+                "; your loop takes its batches from elsewhere than the dataset it is "
+                "given, so its steps could not be looked at one by one"
+                if self.elsewhere
+                else "; the first steps are right one by one, so look at the order of "
+                "the batches and at what one step leaves to the next"
             )
         return "weights", where, words, *pair
 
@@ -524,7 +559,8 @@ class Loop:
         quantity = "loss" if key.endswith("loss") else "metric"
         words, known = f"`{key}` is {show(yours, expected)}", False
         for reason, kind, value in self._other_logs(fit, epoch, key):
-            if same(yours, value, 5 * tolerance(self.bench.model)):
+            scale = 0.0 if key.endswith("loss") else 1.0
+            if same(yours, value, 5 * tolerance(self.bench.model), scale):
                 words, quantity = f"{words}: {reason}", kind or quantity
                 known = True
                 break

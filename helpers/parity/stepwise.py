@@ -7,7 +7,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.parity.bench import Bench, ParityError, arguments
+from helpers.checks.evidence import describe_error
+from helpers.parity import settings
+from helpers.parity.bench import Bench, ParityError, arguments, refused
 from helpers.parity.causes import Detective, batch_size
 from helpers.parity.compare import Comparison, same
 from helpers.parity.report import First, Report
@@ -39,29 +41,42 @@ def steps(step, model, batches, optimizer=None):
     """
     if not callable(step):
         raise ParityError(f"`step` is a {type(step).__name__}; give a function.")
-    batches = listed(batches, MOST_BATCHES)
+    given = gathered(batches, MOST_BATCHES)
+    batches = listed(given, MOST_BATCHES)
     bench = Bench(model, batches[0], step, optimizer)
     try:
-        return Stepwise(bench, step).report(batches)
+        return Stepwise(bench, step).report(batches, given)
     finally:
         bench.put(bench.begin)
 
 
-def listed(batches, most):
-    """The batches as a list of tuples of tensors."""
+def gathered(batches, most):
+    """The batches as a list, as they are."""
     try:
-        found = list(itertools.islice(iter(batches), most))
+        source = iter(batches)
     except TypeError:
         raise ParityError(
             f"`batches` is a {type(batches).__name__}; give tuples (x, y), as a list "
             "or a Dataset."
         ) from None
+    try:
+        return list(itertools.islice(source, most))
+    except Exception as error:
+        told = describe_error(error)
+        reason = f"{told['type']}: {told['message']}"
+        raise ParityError(f"The batches stopped with {reason}") from None
+
+
+def listed(batches, most):
+    """The batches as a list of tuples of tensors."""
+    found = gathered(batches, most)
     if not found:
         raise ParityError("There is no batch to compare on; give at least one.")
-    if not all(isinstance(batch, (tuple, list)) for batch in found):
-        raise ParityError(
-            f"A batch is a {type(found[0]).__name__}; give a list of tuples (x, y)."
-        )
+    for batch in found:
+        if not isinstance(batch, (tuple, list)):
+            raise ParityError(
+                f"A batch is a {type(batch).__name__}; give a list of tuples (x, y)."
+            )
     return [tuple(tensors(part) for part in batch) for batch in found]
 
 
@@ -90,19 +105,22 @@ class Stepwise:
         self.bench, self.step, self.what = bench, step, what
         self.scale, self.earlier, self.chance = 0.0, [], False
         self.last = None  # the batch of the step before
+        self.settings = None  # those that the learner's last step left
         self.late = False  # whether a run may end with a new learning rate
         model = bench.model
         optimizer = bench.fit_optimizer.variables
         every = [*model.variables, *model.metrics_variables, *optimizer]
         self.shared = {id(variable) for variable in every}
 
-    def report(self, batches):
+    def report(self, batches, given):
+        """Compare on all `batches`; the learner gets them as they were `given`."""
         bench, rows, first, sentence, returned = self.bench, [], None, "", False
         bench.put(bench.begin)
         bench.model.reset_metrics()
         fits = yours = bench.note()
-        for number, batch in enumerate(batches, 1):
-            call = functools.partial(step_on, self.step, batch)
+        pairs = zip(batches, given, strict=True)
+        for number, (batch, as_given) in enumerate(pairs, 1):
+            call = functools.partial(step_on, self.step, as_given)
             fit, mine, found = self.one(batch, fits, yours, call, first is None)
             returned |= mine.loss is not None
             rows.append(row(bench, fit, mine))
@@ -126,10 +144,17 @@ class Stepwise:
         """
         bench = self.bench
         bench.put(fits)
-        fit = bench.fit(batch)
+        try:
+            fit = bench.fit(batch)
+        except Exception as error:
+            raise refused(error, "one of the batches") from None
         bench.put(yours)
+        if self.settings:
+            settings.put_back(self.settings)
         self.start = yours
         mine = bench.theirs(call, self.what)
+        if self.what == "your step":  # a loop begins with the model as it is given
+            self.settings = settings.noted(bench.model)
         self._read_tracker(mine)
         if not judge:
             return fit, mine, None

@@ -90,6 +90,7 @@ def confused_pairs(x, digit, read, pairs, most=8):
         most: how many images of a pair are drawn.
     """
     digit, read = np.asarray(digit), np.asarray(read)
+    pairs = [tuple(int(number) for number in pair) for pair in pairs]
     side = np.shape(x)[1]
     most, rows = min(most, max((count for *_, count in pairs), default=1)), []
     for written, taken, _ in pairs:
@@ -108,7 +109,8 @@ def confused_pairs(x, digit, read, pairs, most=8):
 
     title = "What was confused most often" if pairs else "Nothing was confused"
     told = [
-        f"{a} read as {b}: {count} image{'s'[: count != 1]}" for a, b, count in pairs
+        f"{a} read as {b}: {count} image{'' if count == 1 else 's'}"
+        for a, b, count in pairs
     ]
     alt = f"{title}. {'; '.join(told)}." if pairs else f"{title}."
     size = (max(4.0, 2.2 + 0.6 * most), 0.8 + 0.65 * max(1, len(rows)))

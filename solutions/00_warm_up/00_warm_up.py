@@ -928,6 +928,8 @@ for name, model in {
 # %% [markdown]
 # Because models and optimizers carry their own state, build them in a **function**:
 # each call gives fresh weights. Two models must not share one optimizer object either.
+# (`outcome` calls what you give it and returns an error as one line, so that the
+# notebook goes on. You will meet it in every lesson.)
 
 
 # %%

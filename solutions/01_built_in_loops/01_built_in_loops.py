@@ -133,8 +133,9 @@ print(outcome(lambda: fit_with(loss="mean_squared")), "(compile)")
 print(outcome(fit_with(loss="mean_squared")), "(fit)")
 
 # %% [markdown]
-# Which learning rate did you get if you wrote only a name? SGD starts at 0.01, all the
-# others at 0.001. `loss_weights` multiplies a loss; with one output it is one number.
+# Which learning rate did you get if you wrote only a name? SGD starts at 0.01,
+# nearly all others at 0.001. `loss_weights` multiplies a loss; with one output it is
+# one number.
 
 # %%
 # rows: B4, B7

@@ -1642,13 +1642,16 @@ for kind in (OnTime, InPython, OneMore):
 # What the second one logs are placeholders of the recording, no numbers at all. And
 # `OneMore` has no effect: the hook is called `reset_state`, in the singular. Nobody
 # calls `reset_states`; Keras' own `reset_state` sets every variable to 0.
-#
+
+# %% [markdown]
 # ## A function as a metric
 #
 # May a metric be a function? If it returns one value per row, as a loss does: Keras
 # takes the exact mean over all rows. If it returns one number per batch, you get the
-# mean of these numbers. For F1 the cell shows three troubles: that mean depends on the
-# batches, flat labels give nonsense, and with weights it stops.
+# mean of these numbers. F1 is such a number: twice the hits (label 1, predicted as 1),
+# divided by the rows with label 1 plus the rows predicted as 1. The cell shows three
+# troubles: that mean depends on the batches, flat labels give nonsense, and with
+# weights it stops.
 
 
 # %%
@@ -1716,7 +1719,8 @@ plots.batches_and_epoch(by_batch, streamed, streamed[-1], "macro-F1")
 # <details><summary>A. Accuracy, F1 and AUC: all are between 0 and 1</summary>
 #
 # No: the range does not matter. F1 divides by a number that differs from batch to
-# batch, and AUC compares rows of different batches.
+# batch, and AUC (how often a row with label 1 gets a higher score than one with 0)
+# compares rows of different batches.
 #
 # </details>
 # <details><summary>B. Accuracy and mean absolute error</summary>
@@ -2299,7 +2303,7 @@ print("Precision, both in one column:", logs["precision"])
 # <details><summary>Hint 2</summary>
 #
 # With one-hot tables `truth` and `guess`, hits are in `truth * guess`. Weigh the rows
-# of the tables, then sum over axis 0.
+# of each of the three tables once, then sum over axis 0.
 #
 # </details>
 # <details><summary>Hint 3</summary>
@@ -2355,7 +2359,7 @@ def evidence(MacroF1, rng):
     best = np.where(right, y, (y + rng.integers(1, k, n)) % k)
     p = rng.uniform(0, 0.5, (n, k)) + 0.55 * np.eye(k)[best]
     p = (p + 3 * rng.normal(size=(n, 1))).astype("float32")  # scores of any size
-    weights = rng.uniform(0.002, 0.02, n).astype("float32")
+    weights = (1e-5 * rng.uniform(0.2, 2, n)).astype("float32")
 
     def value(size, labels=y, scores=p, w=None, classes=k, metric=None, n=n):
         metric = metric or MacroF1(classes)
@@ -2399,7 +2403,8 @@ def evidence(MacroF1, rng):
     column = y[:, None].astype("float32")
     yield "labels (b, 1) as float32", lambda: value(uneven, column), given
     yield "labels as int32", lambda: value(n, y.astype("int32")), given
-    yield "rows count by weight", lambda: value(uneven, w=weights), given
+    weighed = {**given, "first weights": weights[:3]}
+    yield "rows count by weight", lambda: value(uneven, w=weights), weighed
     wide = np.pad(p, [(0, 0), (0, 2)], constant_values=-99)
     more = {"scores": wide, "classes": k + 2}
     yield "two more classes that never occur", lambda: value(n, **more), given
@@ -2578,6 +2583,61 @@ class MacroF1(keras.metrics.Metric):
         f1 = 2 * self.hits / ops.maximum(self.total, 1.0)
         occurs = ops.cast(self.total > 0, "float32")
         return ops.sum(f1) / ops.maximum(ops.sum(occurs), 1.0)
+
+
+# %% mistake: truth and guess are weighed before they meet
+"""You weigh both tables and multiply them: a hit carries its weight twice. Weigh the
+product `truth * guess` once."""
+
+
+class MacroF1(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        vector = {"shape": (num_classes,), "initializer": "zeros"}
+        self.hits = self.add_weight(name="hits", **vector)
+        self.total = self.add_weight(name="total", **vector)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        truth = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), self.k)
+        guess = ops.one_hot(ops.argmax(y_pred, axis=-1), self.k)
+        w = ops.ones_like(truth[:, :1])
+        w = w if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
+        truth, guess = w * truth, w * guess
+        self.hits.assign_add(ops.sum(truth * guess, axis=0))
+        self.total.assign_add(ops.sum(truth + guess, axis=0))
+
+    def result(self):
+        f1 = ops.divide_no_nan(2 * self.hits, self.total)
+        occurs = ops.cast(self.total > 0, "float32")
+        return ops.divide_no_nan(ops.sum(f1), ops.sum(occurs))
+
+
+# %% mistake: a tiny number below a fraction changes nothing
+"""You add a tiny number to the divisor, so that it is never 0. Where weights are tiny,
+too, it is not: F1 comes out too low. `ops.divide_no_nan` needs no such number."""
+
+
+class MacroF1(keras.metrics.Metric):
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(**kwargs)
+        self.k = num_classes
+        vector = {"shape": (num_classes,), "initializer": "zeros"}
+        self.hits = self.add_weight(name="hits", **vector)
+        self.total = self.add_weight(name="total", **vector)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        truth = ops.one_hot(ops.cast(ops.reshape(y_true, (-1,)), "int32"), self.k)
+        guess = ops.one_hot(ops.argmax(y_pred, axis=-1), self.k)
+        w = ops.ones_like(truth[:, :1])
+        w = w if sample_weight is None else ops.reshape(sample_weight, (-1, 1))
+        self.hits.assign_add(ops.sum(w * truth * guess, axis=0))
+        self.total.assign_add(ops.sum(w * (truth + guess), axis=0))
+
+    def result(self):
+        f1 = 2 * self.hits / (self.total + 1e-7)
+        occurs = ops.cast(self.total > 0, "float32")
+        return ops.divide_no_nan(ops.sum(f1), ops.sum(occurs))
 
 
 # %% mistake: 0 divided by 0 is 0

@@ -522,14 +522,15 @@ def make_train_ds(x, y, batch_size, seed):
 # ## A part to hold out
 #
 # `validation_split` does not work for a Dataset. So people write `take` and `skip`, and
-# if the Dataset is shuffled, they walk into a trap: each pass draws a new order.
-# A line below is one pass: first the validation part, then the training part. Look for
-# validation rows in a training box, of the same line or another: the model trains on
-# them, and your validation score is a lie.
+# a shuffled Dataset is a trap: each pass draws a new order. A line below is one pass:
+# first the validation part, then the training part. Look for validation rows in a
+# training box of any line: the model trains on them, and your validation score is a
+# lie.
 #
-# A shuffle that draws its order **once** (the second group) does not leak. Neither does
-# `split_dataset`: it reads all rows once and keeps them in memory. But then every epoch
-# trains in the same order. Habit: split first, shuffle the training part afterwards.
+# A shuffle that draws its order **once** (the second group) does not leak, if what
+# comes before it has a fixed order. Nor does `split_dataset`: it reads all rows once
+# and keeps them. But then every epoch trains in the same order. Habit: split first,
+# shuffle the training part afterwards.
 
 
 # %%
@@ -661,6 +662,18 @@ training. Read `ds` once, split what you have read, and only then shuffle `train
 
 def split_ds(ds, n_val):
     return ds.skip(n_val), ds.take(n_val)
+
+
+# %% mistake: a shuffle that draws once makes the order fixed
+"""Your shuffle draws one order of *positions*. What `ds` hands it comes in a new order
+in each pass, so at these positions stand other rows each time, and validation rows end
+up in training. Read `ds` once, and split what you have read."""
+
+
+def split_ds(ds, n_val):
+    ds = ds.shuffle(len(ds), reshuffle_each_iteration=False)
+    train = ds.skip(n_val)
+    return train.shuffle(len(train)), ds.take(n_val)
 
 
 # %% mistake: cache keeps the first rows that were read

@@ -165,7 +165,7 @@ def two_tower(img_shape, n_features, k):
 
 # %% check: two_tower, 5 points
 def evidence(two_tower, rng):
-    n, steps = int(rng.integers(10, 20)), int(rng.integers(4, 9))
+    n, steps = int(rng.integers(10, 60)), int(rng.integers(4, 9))
     sides = rng.permutation([4, rng.integers(5, 10)])
     img_shape = (*(int(side) for side in sides), int(rng.integers(2, 4)))
     n_features, k = int(rng.integers(2, 6)), int(rng.integers(3, 8))

@@ -85,6 +85,7 @@ plots.hook_lanes(calls, lit="epoch_end")
 # Next: a callback of three lines. Before any hook, Keras tells it two things:
 # `self.model` and `self.params`. Of the 16 hooks in the class, two are second names:
 # `on_batch_end` means `on_train_batch_end`. So does it see the batches of validation?
+# (`stand_in()` is a compiled model with one weight, where any model will do.)
 
 
 # %%
@@ -642,7 +643,7 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 # optimizer does not know the new weights.
 #
 # </details>
-# <details><summary>`on_epoch_begin` comes too late, the epoch has started</summary>
+# <details><summary><code>on_epoch_begin</code> comes too late: the epoch runs</summary>
 #
 # No: no batch has run yet. A learning rate set there acts in the same epoch.
 #
@@ -897,6 +898,31 @@ class StopAt(keras.callbacks.Callback):
             self.warned = True
         elif value <= self.target if self.mode == "min" else value >= self.target:
             self.stop_training = True
+
+
+# %% mistake: whether to stop is mine alone to say
+"""In every epoch you set `stop_training` to True or False, and so take back the stop
+that another callback has asked for. Only ever set it to True."""
+
+
+class StopAt(keras.callbacks.Callback):
+    def __init__(self, monitor, target, mode):
+        super().__init__()
+        self.monitor, self.target, self.mode = monitor, target, mode
+
+    def on_train_begin(self, logs=None):
+        self.warned = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = logs.get(self.monitor)
+        if value is None:
+            if not self.warned:
+                warnings.warn("missing")
+            self.warned = True
+        elif self.mode == "min":
+            self.model.stop_training = value <= self.target
+        else:
+            self.model.stop_training = value >= self.target
 
 
 # %% mistake: every epoch has every key
@@ -1458,13 +1484,13 @@ print("val_loss, no val data:", ran("val_loss"))
 # `EarlyStopping("val_accuracy", patience=3)` ran for 200 epochs, with a warning in
 # each. The history has the keys `loss`, `accuracy`. What is missing?
 #
-# <details><summary>`mode="max"`</summary>
+# <details><summary><code>mode="max"</code></summary>
 #
 # No: for `accuracy` Keras knows the direction. A wrong mode stops too early, and
 # quietly.
 #
 # </details>
-# <details><summary>The metric should be called `val_acc`</summary>
+# <details><summary>The metric should be called <code>val_acc</code></summary>
 #
 # No: that was its name long ago. Names must match the keys of the history.
 #
@@ -1476,7 +1502,7 @@ print("val_loss, no val data:", ran("val_loss"))
 # monitor one of these.
 #
 # </details>
-# <details><summary>A smaller `min_delta`</summary>
+# <details><summary>A smaller <code>min_delta</code></summary>
 #
 # No: it is 0 by default, every gain counts. Too large a one stops too early.
 #
@@ -2153,7 +2179,7 @@ def checkpointing(folder, monitor="val_loss", mode="min"):
 # %% check: checkpointing, 4 points
 def evidence(checkpointing, rng):
     low, a, b, high = (float(v) for v in np.cumsum(rng.uniform(0.5, 2, 4)))
-    runs = {}
+    runs, steps = {}, int(rng.integers(2, 31))
 
     def crash(epoch, logs):
         if epoch == 3:
@@ -2163,10 +2189,11 @@ def evidence(checkpointing, rng):
         model = stand_in()
         model.compile(keras.optimizers.Adam(0.1), "mse", run_eagerly=True)
 
-        def step(epoch, logs):
-            model.optimizer.apply([tf.ones((1, 1))], model.trainable_variables)
+        def train_on(epoch, logs):
+            for _ in range(steps):
+                model.optimizer.apply([tf.ones((1, 1))], model.trainable_variables)
 
-        before = keras.callbacks.LambdaCallback(on_epoch_begin=step)
+        before = keras.callbacks.LambdaCallback(on_epoch_begin=train_on)
         own = checkpointing(folder, **settings)
         logs = [{key: v, "loss": other} for v, other in zip(values, loss)]
         try:
@@ -2206,17 +2233,20 @@ def evidence(checkpointing, rng):
     scores[top], scores[bottom], scores[1 - spot] = high, low, a
     scores = [score - high - 1 for score in scores]  # all are negative
     stop = keras.callbacks.LambdaCallback(on_epoch_begin=crash)
-    given = {"val_loss": losses[:3], "and then": "a crash"}
+    many = {"optimizer steps per epoch": steps}
+    given = {"val_loss": losses[:3], "and then": "a crash", **many}
     for name in ("best.keras", "last.keras"):
         label, run = f"val_loss: what is in {name}", ("val_loss", losses, stop)
         yield label, lambda: once(1, name, *run, as_text=True), given
     other = {"monitor": "val_fit", "mode": "max"}
     for name in ("best.keras", "last.keras"):
         label, run = f"val_fit: what is in {name}", ("val_fit", scores)
-        yield label, lambda: once(2, name, *run, **other), {"val_fit": scores, **other}
+        given = {"val_fit": scores, **other, **many}
+        yield label, lambda: once(2, name, *run, **other), given
     gap = {"monitor": "gap", "mode": "min"}
     label, name, run = "gap: what is in best.keras", "best.keras", ("gap", losses[:3])
-    yield label, lambda: once(3, name, *run, **gap), {"gap": losses[:3], **gap}
+    given = {"gap": losses[:3], **gap, **many}
+    yield label, lambda: once(3, name, *run, **gap), given
 
 
 check("06/checkpointing", evidence)
@@ -3297,23 +3327,23 @@ print("schedule and assignment:", text)
 # You train with `Adam(CosineDecay(...))` and want the rate halved when `val_loss` stops
 # falling. What do you do?
 #
-# <details><summary>Add `ReduceLROnPlateau("val_loss", factor=0.5)`</summary>
+# <details><summary>Add <code>ReduceLROnPlateau("val_loss", factor=0.5)</code></summary>
 #
 # No: a schedule cannot be set. It raises a TypeError at the first plateau, hours later.
 #
 # </details>
-# <details><summary>`optimizer.lr = ...` in a callback of your own</summary>
+# <details><summary><code>optimizer.lr = ...</code> in a callback of your own</summary>
 #
 # No: nobody reads `lr`. There is no error and no effect.
 #
 # </details>
-# <details><summary>Keep one: the plateau with `Adam(0.001)`, or the cosine</summary>
+# <details><summary>Keep one: plateau and <code>Adam(0.001)</code>, or cosine</summary>
 #
 # Right: one hand on the learning rate. If you need both, write one callback that
 # computes the rate from epoch and loss and assigns `optimizer.learning_rate`.
 #
 # </details>
-# <details><summary>Count `decay_steps` in epochs, so that it is over early</summary>
+# <details><summary>A short plan: <code>decay_steps</code> in epochs</summary>
 #
 # No: the rate would be at its end after a few steps, whatever the loss does.
 #

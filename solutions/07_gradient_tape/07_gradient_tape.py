@@ -371,6 +371,23 @@ def numeric_grad(f, x, eps):
     return [float(f(x + step) - f(x - step)) / (2 * eps) for step in steps]
 
 
+# %% mistake: an array is as good as a tensor
+"""A tape follows tensors and variables. An array is neither, so it cannot be asked for,
+and not be watched: `x = tf.convert_to_tensor(x)`, then `tape.watch(x)`."""
+
+
+def grad(f, x):
+    with tf.GradientTape() as tape:
+        value = f(x)
+    return tape.gradient(value, x)
+
+
+def numeric_grad(f, x, eps):
+    x = np.array(x)
+    steps = eps * np.eye(len(x), dtype="float32")
+    return [float(f(x + step) - f(x - step)) / (2 * eps) for step in steps]
+
+
 # %% mistake: watching can wait until the value is there
 """You call `tape.watch` after `f`: what happened before was not noted, so there is no
 way back. Watch first, then compute."""
@@ -518,7 +535,8 @@ def numeric_grad(f, x, eps):
 # gradients.
 #
 # A loss object such as `MeanSquaredError()` returns the mean over the batch, one
-# number. Row weights are its third argument.
+# number. Row weights are its third argument. (Of our helpers, `draw_weights` sets all
+# weights from `rng`, and `distances` tells how far each array has moved.)
 
 # %%
 # rows: G1, G2, G9
@@ -567,6 +585,8 @@ print("two of four:   ", moved(lambda o, v: o.apply_gradients(zip(ones[:2], v)))
 # Three things that `fit` does are yours now. `training=True` switches Dropout and
 # BatchNormalization on: a bare `model(x)` behaves as in `predict`. `model.losses` holds
 # the penalties of the last call: add them. And only trainable weights have gradients.
+# (`demanding` makes a network with a penalty, BatchNormalization and Dropout: all that
+# a loop can forget.)
 
 
 # %%
@@ -2526,6 +2546,8 @@ plots.loop_times(
 # - **One call per epoch** leaves Python behind.
 
 # %% [markdown]
+# Bars in another order? Then something else was running: run the cell once more.
+#
 # What do you pay? Inside the function there is no Python: no `print`, no list that
 # grows, no stop after a look at the loss. And this is a **small** network. Where one
 # step is half a second of arithmetic, all bars have one length.
@@ -2737,6 +2759,27 @@ def make_epoch(model, optimizer, loss_fn, batch_size):
             optimizer.apply(tape.gradient(loss, variables), variables)
             total += loss * tf.cast(end - start, tf.float32)
         return total / tf.cast(rows, tf.float32)
+
+    return epoch
+
+
+# %% mistake: inside the graph, len is a Python number
+"""In a loop of the graph the length of a slice is an int *tensor*, and TensorFlow does
+not multiply float tensors by int tensors: `tf.cast(len(x), "float32")`."""
+
+
+def make_epoch(model, optimizer, loss_fn, batch_size):
+    @tf.function
+    def epoch(x, y):
+        total = 0.0
+        for start in tf.range(0, len(x), batch_size):
+            xb, yb = x[start : start + batch_size], y[start : start + batch_size]
+            with tf.GradientTape() as tape:
+                loss = loss_fn(yb, model(xb, training=True)) + sum(model.losses)
+            variables = model.trainable_variables
+            optimizer.apply(tape.gradient(loss, variables), variables)
+            total += loss * len(xb)
+        return total / len(x)
 
     return epoch
 
@@ -3441,6 +3484,8 @@ def evidence(alternate, rng):
     critic = keras.Sequential([keras.Input((3,)), hidden, keras.layers.Dense(1)])
     for model in (generator, critic):
         draw_weights(model, rng)
+        small = [0.4 * weight for weight in model.get_weights()]
+        model.set_weights(small)  # or a tanh is flat, and nothing moves
     rates = [float(rate) for rate in rng.uniform([0.1, 0.5], [0.3, 0.9])]
     optimizers = [keras.optimizers.SGD(rate, momentum=0.9) for rate in rates]
     given = {"rates of generator and critic": rates, "real rows": len(real)}
@@ -4029,6 +4074,43 @@ class ClippedModel(keras.Model):
         return {name: logs[name] for name in logs if name != "grad_norm"}
 
 
+# %% mistake: data means x and y, and batch losses weigh the same
+"""Two things are missing: the row weights, third in `data`, for `compute_loss` and the
+metrics; and the rows of the batch, when you update the loss."""
+
+
+class ClippedModel(keras.Model):
+    def __init__(self, network, max_norm):
+        super().__init__()
+        self.network, self.max_norm = network, max_norm
+        self.grad_norm = keras.metrics.Mean(name="grad_norm")
+
+    def call(self, x, training=None):
+        return self.network(x, training=training)
+
+    def train_step(self, data):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            predictions = self(x, training=True)
+            loss = self.compute_loss(x, y, predictions, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        clipped, norm = tf.clip_by_global_norm(gradients, self.max_norm)
+        self.optimizer.apply(clipped, variables)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+            elif metric.name == "grad_norm":
+                metric.update_state(norm)
+            else:
+                metric.update_state(y, predictions)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        logs = super().test_step(data)
+        return {name: logs[name] for name in logs if name != "grad_norm"}
+
+
 # %% mistake: what train_step returns is the log
 """You return the norm beside the metrics. `fit` takes such a key as it is, from the
 last batch of the epoch. To get the mean, make it a `keras.metrics.Mean`."""
@@ -4400,9 +4482,10 @@ def evidence(saliency, rng):
     }
     pictures = rng.normal(size=(2, 2, 2, 1)).astype("float32")
     for name, model in models.items():
-        class_id = int(rng.integers(k))
-        given = {"class_id": class_id, "classes": k}
         rows = pictures if name == "images" else x
+        scores = ops.convert_to_numpy(model(rows))
+        class_id = int(scores[0].argmin())  # not what the model answers
+        given = {"class_id": class_id, "classes": k}
         before = model.get_weights()
         yield name, lambda: saliency(model, rows, class_id), given
         rows = tf.constant(rows)

@@ -2542,8 +2542,9 @@ def traces(build_first):
 print("built by the first step:", traces(False), "built before:", traces(True))
 
 # %% [markdown]
-# Two shapes are two traces. The third comes from an optimizer that makes its slots in
-# the first step. Habit: `optimizer.build(model.trainable_variables)` before the loop.
+# Two shapes are two traces. The third comes from an optimizer that makes its variables
+# (Adam's two averages of each weight) in the first step. Habit:
+# `optimizer.build(model.trainable_variables)` before the loop.
 
 # %% [markdown]
 # ### Exercise: the same training by tape
@@ -2992,6 +2993,40 @@ def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_nor
                 for name in losses
             ]
             loss = tf.add_n([*parts, *model.losses])
+        gradients = tape.gradient(loss, variables)
+        gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
+        optimizer.apply_gradients(zip(gradients, variables))
+        return loss, norm
+
+    logs = []
+    for _ in range(epochs):
+        rows, total, norms = 0, 0.0, []
+        for x, y, w in dataset:
+            loss, norm = step(x, y, w)
+            total += float(loss)
+            rows += 1
+            norms.append(float(norm))
+        logs.append({"loss": total / rows, "grad_norm": float(np.mean(norms))})
+    return logs
+
+
+# %% mistake: the losses are all there is, and every batch is full
+"""Two things differ: `model.losses` is missing, the penalties that `fit` adds by
+itself; and a smaller last batch counts in your mean as much as a full one."""
+
+
+def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_norm):
+    variables = model.trainable_variables
+
+    @tf.function
+    def step(x, y, w):
+        with tf.GradientTape() as tape:
+            found = model(x, training=True)
+            parts = [
+                loss_weights[name] * losses[name](y[name], found[name], w[name])
+                for name in losses
+            ]
+            loss = tf.add_n(parts)
         gradients = tape.gradient(loss, variables)
         gradients, norm = tf.clip_by_global_norm(gradients, clip_norm)
         optimizer.apply_gradients(zip(gradients, variables))

@@ -1473,10 +1473,11 @@ for name, action in tries.items():
 # <details><summary>And my own loop on JAX?</summary>
 #
 # It is written without a tape: weights go in, new weights come out. This one gives the
-# same weights as `fit` (tried with JAX 0.7.2). `weights`, `rest` and `state` are lists
-# of the `.value` of `model.trainable_variables`, `model.non_trainable_variables` and
-# `optimizer.variables`; at the end, `assign` them back. Several devices:
-# `keras.distribution.DataParallel`; `MirroredStrategy` is TensorFlow's.
+# same weights as `fit` (tried with JAX 0.7.2 on a CPU, 0.11.2 on a GPU). `weights`,
+# `rest` and `state` are lists of the `.value` of `model.trainable_variables`,
+# `model.non_trainable_variables` and `optimizer.variables`; at the end, `assign` them
+# back. Several devices: `keras.distribution.DataParallel`; `MirroredStrategy` is
+# TensorFlow's.
 #
 # ```python
 # def compute_loss(weights, rest, x, y):
@@ -1504,7 +1505,7 @@ for name, action in tries.items():
 # No: `TPUStrategy` is part of TensorFlow, and that is not there.
 #
 # </details>
-# <details><summary>`fit` with the loss, on JAX; not the loop</summary>
+# <details><summary><code>fit</code> with the loss, on JAX; not the loop</summary>
 #
 # Right: built-in loops and `keras.ops` run on every backend. A tape is TensorFlow's:
 # for that part choose a GPU or CPU runtime, or rewrite the loop for JAX.
