@@ -333,6 +333,18 @@ def test_a_build_that_was_stopped_half_way_is_not_taken_for_done(
     assert not build.is_built(copy_of_lesson)
 
 
+def test_what_changes_during_a_build_is_not_taken_for_built(
+    copy_of_lesson, monkeypatch
+):
+    def change(*args, **settings):
+        with copy_of_lesson.path.open("a", encoding="utf-8") as file:
+            file.write("\n")
+
+    monkeypatch.setattr(build.notebooks, "execute", change)
+    build.build(copy_of_lesson, force=True)
+    assert not build.is_built(copy_of_lesson)
+
+
 def test_keys_are_compared_as_numbers_not_as_text(copy_of_lesson):
     path = key_file(copy_of_lesson)
     key = json.loads(path.read_text(encoding="utf-8"))

@@ -55,6 +55,7 @@ def build(lesson, solutions=True, force=False):
     """Build key and notebooks of a lesson; returns whether anything had to be done."""
     if not force and is_built(lesson, solutions):
         return False
+    began = digest(lesson)  # what changes from now on has not been built
     bar = tqdm(total=len(lesson.exercises) + len(lesson.cells), desc=lesson.name)
 
     def advance(items):
@@ -71,7 +72,7 @@ def build(lesson, solutions=True, force=False):
         solution_path, learner_path = notebooks.paths(lesson)
         notebooks.write(notebook, solution_path)
         notebooks.write(notebooks.learner_notebook(notebook), learner_path)
-        keys.write_key(key, digest(lesson))  # last: says that all of it was built
+        keys.write_key(key, began)  # last: says that all of it was built
     return True
 
 
