@@ -654,16 +654,6 @@ def _honest_trouble():
         Case("70", "input()", good(ask), EVERYTHING),
         Case("pasted", "a pasted picture", with_picture(), EVERYTHING, told=""),
         Case(
-            "policy",
-            "a policy for all models, left on",
-            good(
-                "import keras\n"
-                "keras.mixed_precision.set_global_policy('mixed_float16')\n"
-                "keras.mixed_precision.set_global_policy('float32')"
-            ),
-            EVERYTHING,
-        ),
-        Case(
             "long",
             "a cell of a million empty lines",
             good("\n" * 900_000 + "x = 1"),

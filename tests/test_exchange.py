@@ -166,7 +166,7 @@ def test_a_damaged_zip_file_costs_its_own_student_only(tmp_path):
         assert len(found.taken) + len(found.left) == 2
 
 
-def test_what_a_mac_writes_beside_a_file_is_no_notebook(tmp_path, capsys):
+def test_what_a_mac_writes_beside_a_file_is_no_notebook(tmp_path):
     source = unpacked(tmp_path / "all", {"ann/a.ipynb": "hers", "ann/._a.ipynb": "x"})
     exchange.collect(tmp_path / "class", LESSON, source)
     assert taken(tmp_path / "class") == {"ann": "hers"}

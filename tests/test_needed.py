@@ -84,6 +84,7 @@ def test_what_a_later_cell_makes_is_not_needed_before():
         "__import__('__main__').shown",
         "import importlib\nimportlib.import_module('__main__').shown",
         "import keras\nkeras.mixed_precision.set_global_policy('mixed_float16')",
+        "from keras.utils import clear_session\nclear_session()",
         "def broken(",
     ],
 )

@@ -1296,6 +1296,11 @@ def test_a_step_without_an_end_is_stopped(monkeypatch):
     assert "did not come to an end" in report.sentence
 
 
+def running_dry():
+    yield BATCHES[0]
+    raise OSError("the disk is gone")
+
+
 ENDLESS = tf.data.Dataset.from_tensors((X, Y)).repeat()
 REFUSED = {
     "not compiled": (
@@ -1315,6 +1320,30 @@ REFUSED = {
     "wrong width": (
         lambda: parity.steps(print, plain(), [(X[:, :2], Y)]),
         "fit itself cannot train on the first batch",
+    ),
+    "a second batch of another width": (
+        lambda: parity.steps(print, plain(), [BATCHES[0], (X[:, :2], Y)]),
+        "fit itself cannot train on one of the batches",
+    ),
+    "the same for a loop": (
+        lambda: parity.loop(print, plain(), [BATCHES[0], (X[:, :2], Y)]),
+        "fit itself cannot train on one of the batches",
+    ),
+    "no epoch": (
+        lambda: parity.loop(print, plain(), DATASET, 0),
+        "`epochs` is 0; give a whole number from 1 on",
+    ),
+    "epochs as text": (
+        lambda: parity.loop(print, plain(), DATASET, "2"),
+        "`epochs` is '2'",
+    ),
+    "batches that stop": (
+        lambda: parity.steps(print, plain(), running_dry()),
+        "The batches stopped with OSError: the disk is gone",
+    ),
+    "a second batch that is no tuple": (
+        lambda: parity.steps(print, plain(), [BATCHES[0], 3]),
+        "A batch is a int",
     ),
 }
 

@@ -23,7 +23,6 @@ from test_parity import (
 )
 
 from helpers import parity
-from helpers.parity import ParityError
 
 # Steps: the model is changed in one of them
 
@@ -320,50 +319,6 @@ def test_a_layer_that_remembers_the_last_batch_has_no_difference():
     for make in (tape_step, remembering_step):
         report = parity.steps(make(model), model, rows)
         assert report.first is None, report
-
-
-# One sentence
-
-
-def running_dry():
-    yield BATCHES[0]
-    raise OSError("the disk is gone")
-
-
-REFUSED = {
-    "a second batch of another width": (
-        lambda: parity.steps(print, plain(), [BATCHES[0], (X[:, :2], Y)]),
-        "fit itself cannot train on one of the batches",
-    ),
-    "the same for a loop": (
-        lambda: parity.loop(print, plain(), [BATCHES[0], (X[:, :2], Y)]),
-        "fit itself cannot train on one of the batches",
-    ),
-    "no epoch": (
-        lambda: parity.loop(print, plain(), DATASET, 0),
-        "`epochs` is 0; give a whole number from 1 on",
-    ),
-    "epochs as text": (
-        lambda: parity.loop(print, plain(), DATASET, "2"),
-        "`epochs` is '2'",
-    ),
-    "batches that stop": (
-        lambda: parity.steps(print, plain(), running_dry()),
-        "The batches stopped with OSError: the disk is gone",
-    ),
-    "a second batch that is no tuple": (
-        lambda: parity.steps(print, plain(), [BATCHES[0], 3]),
-        "A batch is a int",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_refusal_is_one_sentence(name):
-    case, words = REFUSED[name]
-    with pytest.raises(ParityError, match=words) as caught:
-        case()
-    assert "\n" not in str(caught.value)
 
 
 def test_weights_of_rows_reach_the_learner_as_arrays():

@@ -23,11 +23,12 @@ UNUSABLE = re.compile(  # patterns, control characters, and what cannot be seen
     r"\ud800-\udfff]"
 )
 LONGEST = 150  # bytes of a folder's name: files are named after it
+A_NOTEBOOK = "[!.]*.ipynb"  # macOS writes "._" files beside the real ones
 NO_NOTEBOOK = "there is no .ipynb file in its folder, or the folder's name is wrong"
 RENAME = (
-    "a folder's name must not have `*`, `?`, `[` or control characters, begin with a "
-    f"dot, begin or end with a space, must be UTF-8, and not be longer than {LONGEST} "
-    "bytes; rename it"
+    "a folder's name must not have `*`, `?`, `[`, control or invisible characters, "
+    "begin with a dot, begin or end with a space, must be UTF-8, and not be longer "
+    f"than {LONGEST} bytes; rename it"
 )
 
 
@@ -174,7 +175,7 @@ def submissions(course, options=None):
     found = []
     for folder in sorted(Path(course, "submitted").glob("*/*")):
         student, lesson = folder.parent.name, folder.name
-        files = [path for path in folder.glob("*.ipynb") if path.name[0] != "."]
+        files = list(folder.glob(A_NOTEBOOK))
         if lesson in known and files and options.student in ("", student):
             found.append(Submission(student, lesson, max(files, key=_rank)))
     return found
@@ -189,7 +190,7 @@ def without_notebook(course, options):
         for folder in folders
         if folder.name.strip() in known
         and options.student in ("", folder.parent.name)
-        and (folder.name not in known or not list(folder.glob("[!.]*.ipynb")))
+        and (folder.name not in known or not list(folder.glob(A_NOTEBOOK)))
     ]
 
 

@@ -20,6 +20,7 @@ HIDDEN_PARTS = {"*", "__main__", "_getframe", "modules", "import_module"}
 # What a learner sets for the whole process; an example may set it back, or otherwise.
 SETTINGS = {"set_global_policy", "set_dtype_policy", "set_floatx", "set_backend"}
 SETTINGS |= {"run_functions_eagerly", "set_image_data_format", "clear_session"}
+HIDDEN_PARTS |= SETTINGS
 
 
 @dataclass
@@ -129,7 +130,7 @@ def _is_hidden_way(node):
     if isinstance(node, ast.Name):
         return bool(HIDDEN_NAMES.fullmatch(node.id))
     if isinstance(node, ast.Attribute):
-        return node.attr in HIDDEN_PARTS | SETTINGS
+        return node.attr in HIDDEN_PARTS
     if isinstance(node, ast.Import | ast.ImportFrom):
         spelled = [getattr(node, "module", ""), *(alias.name for alias in node.names)]
         parts = {part for name in spelled for part in (name or "").split(".")}
