@@ -230,6 +230,20 @@ DEADLY = {
                 time.sleep(60)
                 os._exit(0)
         time.sleep(60)""",
+    "memory in sockets": """
+        import socket
+        for _ in range(8):
+            if os.fork() == 0:
+                kept = []
+                for _ in range(480):
+                    kept += socket.socketpair()
+                    for one in kept[-2:]:
+                        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
+                        one.setblocking(False)
+                        one.send(bytes(2**17))
+                time.sleep(60)
+                os._exit(0)
+        time.sleep(60)""",
     "one huge array": "np.ones(2**36)",
     "endless": """
         while True:

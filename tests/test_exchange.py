@@ -245,10 +245,10 @@ def test_marks_are_a_table_that_no_spreadsheet_computes(tmp_path, capsys):
     head, *rows = csv.reader(io.StringIO(content))
     assert tuple(head) == exchange.COLUMNS
     assert sorted(rows) == [
-        ['\'=HYPERLINK("x")', LESSON, "0.25", "5", "1"],
-        ["'@ann", LESSON, "2.25", "5", "1"],
-        ['Doe, "J"', LESSON, "1.25", "5", "1"],
-        ["missing", LESSON, "", "5", ""],
+        ['\'=HYPERLINK("x")', LESSON, "0.25", "5", "1", ""],
+        ["'@ann", LESSON, "2.25", "5", "1", ""],
+        ['Doe, "J"', LESSON, "1.25", "5", "1", ""],
+        ["missing", LESSON, "", "5", "", "not handed in"],
     ]
     assert cli.main(["marks", os.fspath(tmp_path / "nowhere")]) == 1
     assert "has no gradebook.db" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from sample_class import fill, released, right, sources, students, submit, write
 
 from helpers.checks.judge import judge_seed_by_seed
 from helpers.checks.keys import exercise_key
-from helpers.grading import classroom, doctor, report, workers
+from helpers.grading import classroom, doctor, exchange, report, workers
 from helpers.grading.classroom import Options, Submission, grade
 from helpers.grading.execute import Settings
 from helpers.grading.gradebook import FeedbackPage
@@ -167,6 +167,7 @@ def test_a_dead_kernel_costs_its_exercise_alone(graded):
     marks = checked(graded[1], "ends_the_kernel")
     assert marks.pop(SECOND).points == 0 and full(marks.values())
     state, reason = graded[1].troubles["ends_the_kernel", WHOLE.name]
+    assert marks_of(graded[0])["ends_the_kernel"][-1] == f"{state}: {reason}"
     assert state == "crashed" and "the kernel died" in reason
 
 
@@ -309,6 +310,12 @@ def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys
     grade(graded[0], Options(lessons=("00",), execute=False))
 
 
+def marks_of(folder):
+    """What marks.csv says of each student: points, most, to be read, note."""
+    rows = exchange.write_marks(folder, folder / "marks.csv", [WHOLE.name])
+    return {student: rest for student, _, *rest in rows}
+
+
 def test_what_nbgrader_cannot_take_costs_one_student_not_the_class(graded, monkeypatch):
     place = graded[0] / "evidence" / WHOLE.name / "verdicts" / "right.json"
     place.write_text(json.dumps({**json.loads(place.read_text()), "inputs": "others"}))
@@ -316,11 +323,21 @@ def test_what_nbgrader_cannot_take_costs_one_student_not_the_class(graded, monke
     monkeypatch.setattr(NbGraderAPI, "autograde", lambda *a, **k: failed)
     options = Options(lessons=("00",), execute=False)
     again = grade(graded[0], options)
-    trouble = "our fault", "nbgrader failed: ValueError: not this one"
-    assert again.troubles["right", WHOLE.name] == trouble
+    state, reason = again.troubles["right", WHOLE.name]
+    assert state == "our fault"
+    assert reason.startswith("nbgrader failed: ValueError: not this one. The gradebook")
     assert full(checked(again, "renamed").values())
+    points, *_, note = marks_of(graded[0])["right"]
+    assert (points, note) == ("", f"our fault: {reason}")  # and not 0
+    assert marks_of(graded[0])["renamed"][0] > 0
+    page = report.page(WHOLE, report.found(graded[0], WHOLE))
+    first = page.split("Look at these first")[1].split("<h2>")[0]
+    assert "nbgrader failed: ValueError" in first
     monkeypatch.undo()
     assert full(checked(grade(graded[0], options), "right").values())
+    points, *_, note = marks_of(graded[0])["right"]
+    assert points > 0
+    assert note == ""
 
 
 def test_a_second_grading_of_the_same_folder_is_kept_out(graded):

@@ -18,7 +18,15 @@ SCRIPT = Path(attacks.__file__).resolve()
 ROOT_USER = os.getuid() == 0
 USERS = ["root", "ordinary"] if ROOT_USER else ["ordinary"]
 # As the second user only what its way into the sandbox could change.
-DECISIVE = ["kill -9", "memory of many", "endless", "processes", "bomb", "detached"]
+DECISIVE = [
+    "kill -9",
+    "memory of many",
+    "memory in sockets",
+    "endless",
+    "processes",
+    "bomb",
+    "detached",
+]
 NAMES = [(user, name) for user in USERS for name in attacks.ATTEMPTS]
 DEADLY = [
     (user, name)
@@ -139,6 +147,7 @@ STATES = {
     "segmentation fault": ("crashed", "in cell 4 .*SIGSEGV"),
     "memory": ("out of memory", r"in cell 4 .* killed at [01]\.\d GB of memory"),
     "memory of many": ("out of memory", r"in cell 4 .* killed at \d\.\d GB of memory"),
+    "memory in sockets": ("out of memory", r"in cell 4 .* killed at \d\.\d GB"),
     "endless": ("out of time", "in cell 4 .* did not react to an interrupt"),
     "stopped": ("out of time", "in cell 4 .* did not react to an interrupt"),
     "mute": ("crashed", "in cell 4"),

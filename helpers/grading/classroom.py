@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.grading import gradebook, store
+from helpers.grading import gradebook, marking, store
 from helpers.lessons import build
 from helpers.lessons.script import LessonError
 
@@ -103,8 +103,8 @@ class Report:
         for kept, told in ((self.repairs, "repairs"), (self.flags, "flags")):
             if result[told]:
                 kept[who] = result[told]
-        if result["state"] != "ran":
-            self.troubles[who] = result["state"], result["reason"]
+        if trouble := marking.trouble_of(result, verdicts):
+            self.troubles[who] = trouble
 
     def _mark(self, one, name, points, most, found):
         mark = Mark(one.student, one.lesson, name, points, most, found["state"], "")

@@ -20,7 +20,14 @@ from tqdm import tqdm
 
 from helpers.grading.classroom import RENAME, is_unusable, printable
 from helpers.grading.gradebook import find_alembic
-from helpers.grading.store import MOST_SUBMITTED, submitted, write_bytes
+from helpers.grading.marking import trouble_of
+from helpers.grading.store import (
+    MOST_SUBMITTED,
+    folder_of,
+    read_json,
+    submitted,
+    write_bytes,
+)
 from helpers.lessons.script import LessonError
 
 # "Jane Doe_123_assignsubmission_file_/x.ipynb", with or without a folder each
@@ -28,7 +35,7 @@ MOODLE = re.compile(r"(?P<student>.+_\d+)_assignsubmission_[a-z]+(_|$)")
 # "doejane_LATE_12_345_x.ipynb": name, number of the student, number of the file
 CANVAS = re.compile(r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_\d+_.+")
 IGNORED = ("__MACOSX", ".ipynb_checkpoints", ".DS_Store", "desktop.ini", "Thumbs.db")
-COLUMNS = ("student", "lesson", "points", "of", "to be read by a person")
+COLUMNS = ("student", "lesson", "points", "of", "to be read by a person", "note")
 WHOSE = "whose is it? Put it into a folder that is named after the student"
 
 
@@ -203,8 +210,8 @@ def write_marks(course, path, lessons=()):
         lessons: names; all that were graded where empty.
 
     Returns:
-        Tuples as in `COLUMNS`. Who is in the gradebook and did not hand in has a row
-        without points: that is no 0.
+        Tuples as in `COLUMNS`. Who did not hand in, or could not be graded, has a row
+        without points: that is no 0. The note says so, and what was cut short.
     """
     rows = _marks(course, lessons)
     text = io.StringIO(newline="")
@@ -220,17 +227,19 @@ def _marks(course, lessons):
     find_alembic()
     with Gradebook(f"sqlite:///{database}") as book:
         return [
-            _row(book, student.id, lesson)
+            _row(course, lesson, student)
             for lesson in book.assignments
-            for student in sorted(book.students, key=lambda student: student.id)
+            for student in sorted(student.id for student in book.students)
             if not lessons or lesson.name in lessons
         ]
 
 
-def _row(book, student, lesson):
+def _row(course, lesson, student):
     mine = [one for one in lesson.submissions if one.student_id == student]
-    if not mine:
-        return student, lesson.name, "", lesson.max_score, ""
+    state, reason = _trouble(course, lesson.name, student)
+    note = f"{state}: {reason}" if state else ""
+    if not mine or state == "our fault":
+        return student, lesson.name, "", lesson.max_score, "", note or "not handed in"
     (one,) = mine
     to_read = sum(
         grade.needs_manual_grade
@@ -238,7 +247,15 @@ def _row(book, student, lesson):
         for grade in notebook.grades
     )
     points = max(0.0, one.score - (one.late_submission_penalty or 0.0))
-    return student, lesson.name, points, lesson.max_score, to_read
+    return student, lesson.name, points, lesson.max_score, to_read, note
+
+
+def _trouble(course, lesson, student):
+    kept = [
+        read_json(folder_of(course, lesson, kind, f"{student}.json"))
+        for kind in ("results", "verdicts")
+    ]
+    return (all(kept) and trouble_of(*kept)) or ("", "")
 
 
 def _plain(value):

@@ -122,7 +122,24 @@ def mark(course, lesson, student, keys, references, prints):
     return new, True
 
 
-def note_saved(course, lesson, student, verdicts):
-    """Note that gradebook and feedback hold these verdicts."""
+def note_saved(course, lesson, student, verdicts, trouble):
+    """Note that gradebook and feedback hold these verdicts; or why not, in `trouble`.
+
+    Returns:
+        The verdicts with the note.
+    """
     place = folder_of(course, lesson.name, "verdicts", f"{student}.json")
-    write_json(place, {**verdicts, "saved": True})
+    noted = {**verdicts, "saved": not trouble, "trouble": trouble}
+    write_json(place, noted)
+    return noted
+
+
+def trouble_of(result, verdicts):
+    """Why marks are not what a whole run would have given: `(state, reason)`, or None.
+
+    Args:
+        result, verdicts: dicts as they are stored.
+    """
+    if verdicts.get("trouble"):
+        return "our fault", verdicts["trouble"]
+    return None if result["state"] == "ran" else (result["state"], result["reason"])

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from helpers.checks.show import inline
+from helpers.grading.marking import trouble_of
 from helpers.grading.store import folder_of, read_json, write_text
 
 FEW = 30  # submissions below which the figures are hardly more than noise
@@ -57,7 +58,9 @@ def found(course, lesson):
         verdicts = read_json(folder_of(course, lesson.name, "verdicts", path.name))
         result = read_json(path)
         if result and verdicts:
-            pairs[path.stem] = result, verdicts["exercises"]
+            state, reason = trouble_of(result, verdicts) or ("ran", "")
+            told = {**result, "state": state, "reason": reason}
+            pairs[path.stem] = told, verdicts["exercises"]
     return pairs
 
 

@@ -93,11 +93,7 @@ class LessonRun:
             self.references.start(one)
         with tqdm(total=len(todo) + len(kept), desc=self.lesson.name) as bar:
             for one in self._in_order(todo, kept, seeds):
-                try:
-                    self._finish(one)
-                except NotTaken as error:  # one student's trouble, not the class's
-                    who = one.student, one.lesson
-                    self.report.troubles[who] = "our fault", str(error)
+                self._finish(one)
                 bar.update()
         self._close(todo)
 
@@ -151,13 +147,25 @@ class LessonRun:
             self.course, self.lesson, one.student, self.keys, references, self.prints
         )
         verdicts, changed = found
+        manual = {}
         if changed or not self._is_saved(one):
-            self._register()
+            trouble = self._save(one)
+            verdicts = marking.note_saved(
+                self.course, self.lesson, one.student, verdicts, trouble
+            )
+        if not verdicts.get("trouble"):
+            manual = _patiently(partial(self._manual, one))
+        self.report.add(one, result, verdicts, manual)
+
+    def _save(self, one):
+        """Bring marks to the gradebook and write feedback; why that failed, or ""."""
+        self._register()
+        try:
             _patiently(partial(self._nbgrader, self.api.autograde, one))
             _patiently(partial(self._nbgrader, self.api.generate_feedback, one))
-            marking.note_saved(self.course, self.lesson, one.student, verdicts)
-        manual = _patiently(partial(self._manual, one))
-        self.report.add(one, result, verdicts, manual)
+        except NotTaken as error:  # one student's trouble, not the class's
+            return f"{error}. The gradebook does not hold these marks; grade again."
+        return ""
 
     def _is_saved(self, one):
         """Whether marks and feedback still lie where they were put."""

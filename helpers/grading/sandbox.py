@@ -9,6 +9,7 @@ becomes, once everything is mounted, a user that owns nothing.
 Linux only, through the C library: Python 3.11 has no `unshare` and no `mount`.
 """
 
+import contextlib
 import ctypes
 import functools
 import json
@@ -367,7 +368,13 @@ REFUSED = {
     "pidfd_getfd": (438, 438),
     "mount_setattr": (442, 442),
 }
-SPECIAL = {"clone": (56, 220), "clone3": (435, 435), "socket": (41, 198)}
+SPECIAL = {
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "socket": (41, 198),
+    "setsockopt": (54, 208),
+}
+BUFFERS = (7, 8)  # SO_SNDBUF, SO_RCVBUF: the watch counts on the usual sizes
 FAMILIES = (1, 2, 10, 16)  # unix, IPv4, IPv6, netlink: all others reach the host
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
@@ -398,6 +405,10 @@ def refusal_program():
     lines += [(EQUAL, 0, 1, _number("clone3")), (RETURN, 0, 0, FAIL | ENOSYS)]
     lines += [(EQUAL, 0, 4, _number("clone")), (LOAD, 0, 0, 16)]
     lines += [(ANY_BIT, 0, 1, ANY_NEW & ~0x80), fail, allow]
+    lines += [(EQUAL, 0, 5, _number("setsockopt")), (LOAD, 0, 0, 32)]
+    done = (RETURN, 0, 0, FAIL)  # error 0: as if it had been done
+    lines += [(EQUAL, 0, 1, BUFFERS[0]), done, (EQUAL, 0, 1, BUFFERS[1]), done]
+    lines += [(LOAD, 0, 0, 0)]
     lines += [(EQUAL, 1, 0, _number("socket")), allow, (LOAD, 0, 0, 16)]
     for family in FAMILIES:
         lines += [(EQUAL, 0, 1, family), allow]
@@ -523,12 +534,6 @@ def family(pid):
     return found
 
 
-def memory(pids):
-    """Bytes of memory that processes use together; shared pages count once or less."""
-    total = sum(resident(pid) for pid in pids)
-    return total
-
-
 def resident(pid):
     """Resident bytes of a process; 0 where it has ended."""
     try:
@@ -548,6 +553,28 @@ def share(pid):
     except (OSError, ValueError):
         pass
     return resident(pid)
+
+
+def queued(pid):
+    """Bytes that may wait in the sockets of a process's network, of no process's size.
+
+    An upper bound: what the kernel lets wait in one socket, for each that is open.
+    """
+    try:
+        with open(f"/proc/{pid}/net/sockstat") as file:
+            number = int(file.readline().split()[-1])  # sockets: used 13
+    except (OSError, ValueError, IndexError):
+        return 0
+    return number * _most_queued()
+
+
+@functools.cache
+def _most_queued():
+    sizes = []
+    for name in ("wmem_default", "rmem_default"):
+        with contextlib.suppress(OSError, ValueError):
+            sizes.append(int(Path("/proc/sys/net/core", name).read_text()))
+    return max(sizes, default=212_992)
 
 
 def main():

@@ -547,6 +547,8 @@ class Server:
         taken = sum(sandbox.resident(pid) for pid in pids)
         if taken > fork.limits.memory and len(pids) > 1:
             taken = sum(sandbox.share(pid) for pid in pids)
+        if "network" not in fork.limits.allow:
+            taken += sandbox.queued(fork.pid)
         fork.peak = max(fork.peak, taken)
         if taken > fork.limits.memory:
             fork.reason = f"it was killed at {taken / 2**30:.1f} GB of memory"
