@@ -48,6 +48,10 @@ def taken(course):
         (f"Course 7/{MOODLE}/deep/er.ipynb", "Jane Doe_123"),
         ("doejane_12_345_00_warm_up-1.ipynb", "doejane_12"),
         ("doejane_LATE_12_345_Untitled.ipynb", "doejane_12"),
+        ("Ex_1_jdoe_attempt_2026-06-11-20-50-44_my_file.ipynb", "jdoe"),
+        ("Ex 1_z123_attempt_2026-06-11-20-50-44.txt", "z123"),
+        ("39-25 - Mary-Ann Li - Sep 24, 2026 926 PM/a - b.ipynb", "Mary-Ann Li_39"),
+        ("39-25 - Zoe Li- 24 Sept 2026 21 26 - a - b.ipynb", "Zoe Li_39"),
         ("ann/Untitled.ipynb", "ann"),
         (f"ann/{LESSON}/{LESSON}.ipynb", "ann"),
         (f"ann/my_{LESSON}.ipynb", "ann"),
@@ -102,6 +106,30 @@ def test_of_several_the_newest_is_taken_and_a_new_one_replaces(tmp_path):
     (source / "ann" / "b.ipynb").write_text("newer")
     assert exchange.collect(course, LESSON, source).taken["ann"][1] == "replaced"
     assert taken(course) == {"ann": "newer"}
+
+
+def test_the_last_attempt_is_taken(tmp_path):
+    name = "Ex_jdoe_attempt_2026-06-{}-20-50-44_{}.ipynb"
+    members = {name.format(11, LESSON): "first", name.format(12, "final"): "second"}
+    source = unpacked(tmp_path / "all", members)
+    exchange.collect(tmp_path / "class", LESSON, source)
+    assert taken(tmp_path / "class") == {"jdoe": "second"}
+
+
+@pytest.mark.parametrize(
+    ("members", "students"),
+    [
+        (("all/ann/a.ipynb", "all/bob/b.ipynb"), {"ann", "bob"}),
+        (("all/ann/a.ipynb", "all/bob/b.ipynb", "all/list.txt"), {"ann", "bob"}),
+        (("all/ann/a.ipynb", "bob/b.ipynb"), {"all", "bob"}),
+        (("ann/one/a.ipynb",), {"ann"}),
+        (("ann/a.ipynb", "ann/old/a.ipynb"), {"ann"}),
+    ],
+)
+def test_one_folder_around_the_whole_class_is_no_student(tmp_path, members, students):
+    source = zipped(tmp_path / "all.zip", **dict.fromkeys(members, "work"))
+    found = exchange.collect(tmp_path / "class", LESSON, source)
+    assert set(found.taken) == students
 
 
 def test_a_students_own_zip_file_is_opened_once(tmp_path):

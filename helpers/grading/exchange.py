@@ -1,8 +1,9 @@
 """From a learning platform's files to a class folder, and marks back as a table.
 
-`collect` understands what Moodle and Canvas give as "all submissions" (a zip file, or
-the folder it was unpacked to), and plain folders: `STUDENT/anything.ipynb`,
-`STUDENT.ipynb` or `STUDENT_LESSON.ipynb`.
+`collect` understands what Moodle, Canvas, Blackboard and Brightspace give as "all
+submissions" (a zip file, or the folder it was unpacked to), and plain folders:
+`STUDENT/anything.ipynb`, `STUDENT.ipynb` or `STUDENT_LESSON.ipynb`, all of them inside
+one more folder where there is one.
 """
 
 import csv
@@ -34,6 +35,12 @@ from helpers.lessons.script import LessonError
 MOODLE = re.compile(r"(?P<student>.+_\d+)_assignsubmission_[a-z]+(_|$)")
 # "doejane_LATE_12_345_x.ipynb": name, number of the student, number of the file
 CANVAS = re.compile(r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_\d+_.+")
+# "Exercise 1_jdoe_attempt_2026-06-11-20-50-44_x.ipynb"
+BLACKBOARD = re.compile(r".+_(?P<student>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})\D.*")
+# "397063-2557369 - Jane Doe - Sep 24, 2026 926 PM", a folder or with " - x.ipynb"
+BRIGHTSPACE = re.compile(
+    r"(?P<number>\d+)-\d+ - (?P<name>.+?) ?- [^-]*\d{4}[^-]*( - .+)?"
+)
 IGNORED = ("__MACOSX", ".ipynb_checkpoints", ".DS_Store", "desktop.ini", "Thumbs.db")
 COLUMNS = ("student", "lesson", "points", "of", "to be read by a person", "note")
 WHOSE = "whose is it? Put it into a folder that is named after the student"
@@ -128,8 +135,12 @@ def student_of(place, lesson):
     for part in place.parts:
         if found := MOODLE.match(part):
             return found["student"]
-    if found := CANVAS.fullmatch(place.name):
-        return f"{found['name']}_{found['number']}"
+    if found := BLACKBOARD.fullmatch(place.name):
+        return found["student"]
+    for pattern, parts in ((BRIGHTSPACE, place.parts), (CANVAS, place.parts[-1:])):
+        for part in parts:
+            if found := pattern.fullmatch(part):
+                return f"{found['name']}_{found['number']}"
     if len(place.parts) > 1:
         return place.parts[0]
     return re.sub(rf"^{lesson}$|^{lesson}[ _.-]+|[ _.-]+{lesson}$", "", place.stem)
@@ -157,10 +168,11 @@ def collect(course, lesson, source, write=True):
         is taken, then the newest.
     """
     found, report = {}, Collected()
-    for file in files(source):
-        if any(part in IGNORED or part.startswith("._") for part in file.place.parts):
-            continue
-        student = student_of(file.owner or file.place, lesson).strip()
+    wanted = [file for file in files(source) if not _is_ignored(file.place)]
+    around = _around([file.owner or file.place for file in wanted])
+    for file in wanted:
+        place = PurePosixPath(*(file.owner or file.place).parts[around:])
+        student = student_of(place, lesson).strip()
         if file.place.suffix != ".ipynb":
             report.left.append((file.place, "not a notebook"))
         elif not student or student.startswith("."):
@@ -170,10 +182,29 @@ def collect(course, lesson, source, write=True):
         else:
             found.setdefault(student, []).append(file)
     for student, mine in tqdm(sorted(found.items()), desc="collected"):
-        mine.sort(key=lambda file: (lesson in file.place.name, file.made))
+        mine.sort(key=lambda file: _rank(file, lesson))
         report.left += [(file.place, "another one was taken") for file in mine[:-1]]
         _take(course, lesson, student, mine[-1], report, write)
     return report
+
+
+def _is_ignored(place):
+    return any(part in IGNORED or part.startswith("._") for part in place.parts)
+
+
+def _around(places):
+    """How many folders lie around the whole class: 1 where it is in one folder."""
+    firsts = {place.parts[0] for place in places}
+    seconds = {place.parts[1:2] for place in places if len(place.parts) > 2}
+    deep = all(len(place.parts) > 1 for place in places)
+    return 1 if deep and len(firsts) == 1 and len(seconds) > 1 else 0
+
+
+def _rank(file, lesson):
+    """The best of a student's notebooks: last attempt, named after the lesson, new."""
+    attempt = BLACKBOARD.fullmatch(file.place.name)
+    named = lesson in file.place.name
+    return attempt["time"] if attempt else "", named, file.made
 
 
 def _take(course, lesson, student, file, report, write):
