@@ -7,7 +7,7 @@
 # This lesson takes the four calls apart until each number can be computed by hand.
 #
 # Nine exercises (32 points) and a question (2 points), about two and a half hours.
-# Half-way, after the exercise on reshuffling, is a good place for a break.
+# The break is half-way, after the exercise on reshuffling.
 # You need lesson 00.
 
 # %%
@@ -51,9 +51,14 @@ history = model.fit(x_train, y_train, epochs=20, validation_split=0.2, verbose=0
 plots.learning_curves(history)
 
 # %% [markdown]
+# At first the orange curve lies *below* the blue one: better on rows that the model
+# never saw? By the end of this lesson you can say why.
+#
 # `fit` returned a `History`: for each quantity a list with one number per epoch.
 # `evaluate` gives the loss and then the metrics, `predict` what the last layer gives,
-# here ten logits per image.
+# here ten logits per image. `verbose` decides what is printed on the way: `0` nothing,
+# `1` (the default in a notebook) a moving bar, `2` two short lines per epoch. Use 0 in
+# loops and in programs.
 
 # %%
 # rows: B1, B44
@@ -64,10 +69,6 @@ print("evaluate:", type(results).__name__, "of", len(results))
 logits = model.predict(x_test, verbose=0)
 print("predict: ", type(logits).__name__, logits.shape, logits.dtype)
 print(f"test accuracy at least 0.9? {results[1] >= 0.9}")
-
-# %% [markdown]
-# `verbose` decides what is printed on the way: `0` nothing, `1` (the default in a
-# notebook) a moving bar, `2` two short lines per epoch. Use 0 in loops and in programs.
 
 
 # %%
@@ -88,34 +89,39 @@ for verbose in (0, 1, 2):
 # %% [markdown]
 # ## A loss that fits the last layer
 #
-# You may name a loss, pass a function, or pass an object. The three below are the same.
-# Only an object can be told that your model returns logits.
+# You may name a loss, pass a function, or pass an object, each also in a list: the
+# first four lines are the same. Only an object can be told that your model returns
+# logits. `loss_weights` multiplies a loss; with one output it is one number.
 
 
 # %%
-# rows: B5
+# rows: B5, B7
 def line():
     keras.utils.set_random_seed(3)
     return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
 
+def loss_of(loss, **settings):
+    model = line()
+    model.compile("sgd", loss, **settings)
+    return round(model.evaluate(x, y, verbose=0), 4)
+
+
 x = np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]])
 y = np.array([1.0, 0.0, 2.0])
-losses = [
-    "mse",
-    keras.losses.mean_squared_error,
-    keras.losses.MeanSquaredError(),
-    ["mse"],
-]
-for loss in losses:
-    model = line()
-    model.compile("sgd", loss)
-    print(f"{model.evaluate(x, y, verbose=0):.4f}")
+print("a name:    ", loss_of("mse"))
+print("a function:", loss_of(keras.losses.mean_squared_error))
+print("an object: ", loss_of(keras.losses.MeanSquaredError()))
+print("in a list: ", loss_of(["mse"]))
+print("3 times:   ", *(loss_of("mse", loss_weights=w) for w in (3.0, [3.0])))
 
 # %% [markdown]
 # Mistakes in `compile` show at different times. Most are refused at once, an unknown
 # loss only when you first use it, and a `decay=` from an old example is ignored, with
 # a warning.
+#
+# The last lines answer another question: which learning rate did you get if you wrote
+# only a name? SGD starts at 0.01, nearly all others at 0.001.
 
 
 # %%
@@ -131,22 +137,10 @@ print(outcome(lambda: fit_with(optimizer=keras.optimizers.SGD(decay=0.1))))
 print(outcome(lambda: fit_with(metrics="accuracy")))
 print(outcome(lambda: fit_with(loss="mean_squared")), "(compile)")
 print(outcome(fit_with(loss="mean_squared")), "(fit)")
-
-# %% [markdown]
-# Which learning rate did you get if you wrote only a name? SGD starts at 0.01,
-# nearly all others at 0.001. `loss_weights` multiplies a loss; with one output it is
-# one number.
-
-# %%
-# rows: B4, B7
 for name in ("sgd", "rmsprop", "adam", "adamw"):
     model = line()
     model.compile(name, "mse")
     print(f"{name:8} {float(model.optimizer.learning_rate):.4f}")
-for weights in (None, 3.0, [3.0]):
-    model = line()
-    model.compile("sgd", "mse", loss_weights=weights)
-    print(f"loss_weights={weights!s:6} {model.evaluate(x, y, verbose=0):.4f}")
 
 # %% [markdown]
 # For classes, the loss must fit the **labels**: `sparse_categorical_crossentropy` wants
@@ -180,10 +174,10 @@ print("crossentropy, metric ", outcome(fit_with(metrics=["crossentropy"])))
 
 # %% [markdown]
 # And it must fit the **last layer**, as in lesson 00. Keras helps in one case: if a
-# softmax is the very last step of the model and the loss is told `from_logits=True`,
-# it warns, and quietly computes with the logits in front of the softmax.
-# Put anything after the softmax, and the help is gone: a perfect answer then
-# "loses" log(1 + 2 / e), 0.551 for three classes.
+# softmax is the very last step of the model and the loss is told `from_logits=True`, it
+# warns, and computes with the logits in front of the softmax. Put anything after the
+# softmax, and the help is gone: even a perfect answer costs 0.551, the floor that you
+# know from lesson 00.
 
 
 # %%
@@ -230,7 +224,8 @@ print("prices:         ", measured([[0.0], [2.5]], [[0.4], [2.5]]))
 # %% [markdown]
 # Three ways to name a metric, and three keys in the history: a string gives the string
 # as you typed it, a function its name, an object its `name`. Not every abbreviation
-# exists.
+# exists. And mind signs (last lines): similarity as a **loss** is negated, so that
+# smaller is better.
 
 # %%
 # rows: B8, B9, B22
@@ -245,12 +240,13 @@ print(f"cosine loss   {float(keras.losses.CosineSimilarity()(equal, equal)):.1f}
 print(f"cosine metric {float(keras.metrics.CosineSimilarity()(equal, equal)):.1f}")
 
 # %% [markdown]
-# Mind signs: similarity as a **loss** is negated, so that smaller is better. Newer than
-# most tutorials are the optimizers `AdamW`, `Lion` and `Muon`, the losses `Dice` and
-# the focal ones, and the metrics `F1Score` and `R2Score`.
+# Plain `metrics` never look at sample weights; `weighted_metrics` do. Below, the errors
+# are 1 and 2, with weights 3 and 0. The plain mean is (1 + 2) / 2, the weighted one (3
+# · 1 + 0 · 2) / (3 + 0). The loss divides by the number of **rows**: (3 · 1 + 0 · 4) /
+# 2. Which number belongs to which name? More of this in lesson 04.
 #
-# Plain `metrics` never look at sample weights; `weighted_metrics` do. Rows with weight
-# 0 still count in the first, not in the second.
+# Nor do metrics know whether your model returns logits. `BinaryAccuracy` says "yes"
+# above 0.5, and for a logit the border is 0.
 
 # %%
 # rows: B12, B13, B56
@@ -263,14 +259,6 @@ guess, truth, weight = (
 )
 both = model.evaluate(guess, truth, sample_weight=weight, return_dict=True, verbose=0)
 print({name: round(value, 3) for name, value in both.items()})
-
-# %% [markdown]
-# Check the numbers by hand: errors 1 and 2 with weights 3 and 0.
-# The plain mean is (1 + 2) / 2. The weighted metric is (3 · 1 + 0 · 2) / (3 + 0).
-# The loss divides by the number of **rows**: (3 · 1 + 0 · 4) / 2.
-#
-# One more thing that metrics do not know: whether your model returns logits.
-# `BinaryAccuracy` says "yes" above 0.5, and for a logit the border is 0.
 
 # %% [markdown]
 # ### Exercise: three kinds of classifier
@@ -525,22 +513,31 @@ def classifier(d, k, kind):
 # %% [markdown]
 # ## What compile keeps and what it drops
 #
-# A model can predict without `compile`. Everything else needs it, and needs a loss.
+# A model can predict without `compile`. Everything else needs it, and needs a loss. A
+# compiled model also remembers how many axes its targets had. Evaluate it with `(n,)`
+# first and with `(n, 1)` later, and it may stop with a message about an unknown rank
+# (last lines). Keep one shape per model, or compile again.
 
 # %%
-# rows: B18, B19, B6
+# rows: B18, B19, B76
 model = line()
 print("predict: ", outcome(lambda: model.predict(x, verbose=0)))
 print("fit:     ", outcome(lambda: model.fit(x, y, verbose=0)))
 print("evaluate:", outcome(lambda: model.evaluate(x, y, verbose=0)))
 model.compile("sgd")
 print("no loss: ", outcome(lambda: model.fit(x, y, verbose=0)))
+model = line()
+model.compile("sgd", "mse")
+print("(n,):             ", outcome(lambda: model.evaluate(x, y, verbose=0)))
+column = y[:, None]
+print("then (n, 1):      ", outcome(lambda: model.evaluate(x, column, verbose=0)))
+model.compile("sgd", "mse")
+print("compiled again:   ", outcome(lambda: model.evaluate(x, column, verbose=0)))
 
 # %% [markdown]
 # Compiling again is **not** starting again. The weights stay; the optimizer is new,
-# with all its memory gone. And what you leave out is not switched off: the old loss
-# and the
-# old metrics stay in force.
+# with all its memory gone. And what you leave out is not switched off: the old loss and
+# the old metrics stay in force.
 
 # %%
 # rows: B20, B45
@@ -581,21 +578,6 @@ model.compile("sgd", "mse")
 print("thawed and compiled again:   moved?", moved(model))
 
 # %% [markdown]
-# A compiled model also remembers how many axes its targets had. Evaluate it with `(n,)`
-# first and with `(n, 1)` later, and it may stop with a message about an unknown rank.
-# Keep one shape per model, or compile again.
-
-# %%
-# rows: B76
-model = line()
-model.compile("sgd", "mse")
-print("(n,):             ", outcome(lambda: model.evaluate(x, y, verbose=0)))
-column = y[:, None]
-print("then (n, 1):      ", outcome(lambda: model.evaluate(x, column, verbose=0)))
-model.compile("sgd", "mse")
-print("compiled again:   ", outcome(lambda: model.evaluate(x, column, verbose=0)))
-
-# %% [markdown]
 # ### Exercise: try learning rates
 #
 # A fair comparison starts every run from the same place.
@@ -608,7 +590,8 @@ print("compiled again:   ", outcome(lambda: model.evaluate(x, column, verbose=0)
 #
 # <details><summary>Hint 1</summary>
 #
-# What stays from the first compile if you say nothing about it? Look at the cell above.
+# What stays from the first compile if you say nothing about it? Look at "Compiling
+# again is **not** starting again".
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -798,6 +781,30 @@ batches = tf.data.Dataset.from_tensor_slices((x8, np.ones(8))).batch(4)
 print("Dataset:", outcome(lambda: recorder().fit(batches, verbose=0)))
 
 # %% [markdown]
+# `steps_per_epoch` cuts an epoch short. With arrays, the next epoch **goes on** where
+# the last one stopped; without a batch size, the rows are divided into that many
+# batches. For Datasets, and for data whose length nobody knows, see lesson 03.
+
+# %%
+# rows: B38
+x10 = np.stack([np.arange(10.0), np.ones(10)], axis=1)
+model = recorder()
+model.fit(x10, np.ones(10), steps_per_epoch=3, shuffle=False, verbose=0)
+print("3 steps, no batch size:", [batch.tolist() for batch in model.trained])
+model = recorder()
+model.fit(
+    x10,
+    np.ones(10),
+    batch_size=3,
+    steps_per_epoch=2,
+    epochs=2,
+    shuffle=False,
+    verbose=0,
+)
+print("batch_size=3, epoch 1: ", [batch.tolist() for batch in model.trained[:2]])
+print("batch_size=3, epoch 2: ", [batch.tolist() for batch in model.trained[2:]])
+
+# %% [markdown]
 # Now the surprise. The set-up cell seeded everything, as good notebooks do. Let us look
 # at the order of rows in six epochs.
 
@@ -816,6 +823,9 @@ plots.seen_rows(model.epochs(40), "After a seed, fit shuffles once and for all")
 #
 # A Dataset does what you expect: with a seed of its own it gives a new order every
 # epoch, and the same orders when you run it again.
+#
+# **Try it.** Write `shuffle(4, seed=1)` instead of `shuffle(40, seed=1)`. What would a
+# buffer of four rows change in the picture? Predict first.
 
 # %%
 # rows: B37
@@ -824,10 +834,6 @@ keras.utils.set_random_seed(7)
 model = recorder()
 model.fit(rows40.shuffle(40, seed=1).batch(10), epochs=6, verbose=0, shuffle=False)
 plots.seen_rows(model.epochs(40), "Dataset.shuffle: a new order in every epoch")
-
-# %% [markdown]
-# **Try it.** Write `shuffle(4, seed=1)` instead of `shuffle(40, seed=1)`. What would a
-# buffer of four rows change in the picture? Predict first.
 
 # %% [markdown]
 # ### Exercise: reshuffle for real
@@ -995,85 +1001,26 @@ def fit_shuffled(model, x, y, epochs, batch_size, seed):
 
 
 # %% [markdown]
-# ## How long an epoch is
-#
-# `steps_per_epoch` cuts an epoch short. With arrays, the next epoch **goes on** where
-# the last one stopped; without a batch size, the rows are divided into that many
-# batches.
-
-# %%
-# rows: B38
-x10 = np.stack([np.arange(10.0), np.ones(10)], axis=1)
-model = recorder()
-model.fit(x10, np.ones(10), steps_per_epoch=3, shuffle=False, verbose=0)
-print("3 steps, no batch size:", [batch.tolist() for batch in model.trained])
-model = recorder()
-model.fit(
-    x10,
-    np.ones(10),
-    batch_size=3,
-    steps_per_epoch=2,
-    epochs=2,
-    shuffle=False,
-    verbose=0,
-)
-print("batch_size=3, epoch 1: ", [batch.tolist() for batch in model.trained[:2]])
-print("batch_size=3, epoch 2: ", [batch.tolist() for batch in model.trained[2:]])
-
-# %% [markdown]
-# Keras counts the steps from the shape of the data. After a filter nobody can count:
-# the number is `None`, and the end comes as a surprise.
-#
-# To see the number, we need a **callback**: an object whose methods `fit` calls at set
-# moments (lesson 06). A `LambdaCallback` is made of functions; the one below notes the
-# steps when an epoch begins. (A single callback needs no list. A class instead of an
-# object is an error.)
-
-
-# %%
-# rows: B28, B39
-def planned_steps(rows):
-    steps = []
-    note = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: steps.append(note.params["steps"])
-    )
-    recorder().fit(rows, callbacks=note, verbose=0, shuffle=False)
-    return str(steps[0])
-
-
-known = tf.data.Dataset.from_tensor_slices((x70, rows)).batch(10)
-print("batches of 10:   ", outcome(lambda: planned_steps(known)))
-print(
-    "after a filter:  ", outcome(lambda: planned_steps(known.filter(lambda x, y: True)))
-)
-class_itself = keras.callbacks.Callback
-print(
-    "class, no object:",
-    outcome(lambda: recorder().fit(x70, rows, callbacks=class_itself)),
-)
-
-# %% [markdown]
 # ## Validation, row by row
+#
+# *A good place for a break. When you come back, run all cells above this one.*
 #
 # `validation_split=0.3` takes the **last** rows, before anything is shuffled: the same
 # rows in every epoch. If the table is sorted, that tail is not a fair sample.
+#
+# How many rows is it? `int(n * (1 - split))` are trained on, in floating point. 10 · (1
+# − 0.8) is 1.9999999999999996 there: a split of 0.8 trains on **one** row. A negative
+# split is not refused; it leaves nothing to validate.
 
 # %%
-# rows: B31
+# rows: B31, B32
 model = recorder()
 model.fit(x10, np.ones(10), validation_split=0.3, epochs=2, verbose=0)
 for epoch in range(2):
     trained, watched = model.trained[epoch].tolist(), model.watched[epoch].tolist()
     print(f"epoch {epoch + 1}: trained on {trained}, validated on {watched}")
 
-# %% [markdown]
-# How many rows is that? `int(n * (1 - split))` are trained on, in floating point.
-# 10 · (1 − 0.8) is 1.9999999999999996 there, so a split of 0.8 trains on **one** row.
-# A negative split is not refused: it leaves nothing to validate.
 
-
-# %%
-# rows: B32
 def sizes(split):
     model = recorder()
     model.fit(x10, np.ones(10), validation_split=split, verbose=0)
@@ -1106,37 +1053,6 @@ print("tensor: ", outcome(lambda: trained_rows(tf.constant(x10), ones)))
 print("pandas: ", outcome(lambda: trained_rows(pd.DataFrame(x10), ones)))
 print("Dataset:", outcome(lambda: trained_rows(pairs)))
 print("both:   ", outcome(lambda: trained_rows(x10, ones, validation_data=(x8, x8))))
-
-# %% [markdown]
-# Weights are split along with the rows, so they count in `val_loss`, too;
-# `class_weight` changes training only. Validation data bring weights of their own as a
-# third part; leave out `y` and you get an error about `None`.
-#
-# All weights are 2 here. A loss is divided by the number of rows, so it doubles; the
-# weighted `mae` is divided by the sum of the weights, so it stays. (Without a split,
-# the third-part line trains on all ten rows: its `loss` is 28.5.)
-
-
-# %%
-# rows: B24, B30, B34
-def logged(**settings):
-    model = recorder(weighted_metrics=["mae"])
-    history = model.fit(x10, np.ones(10, int), shuffle=False, verbose=0, **settings)
-    return {name: values[0] for name, values in history.history.items()}
-
-
-half, twos, twice = 0.5, np.full(10, 2.0), {1: 2.0}
-print("plain:        ", outcome(lambda: logged(validation_split=half)))
-print(
-    "sample_weight:", outcome(lambda: logged(validation_split=half, sample_weight=twos))
-)
-print(
-    "class_weight: ", outcome(lambda: logged(validation_split=half, class_weight=twice))
-)
-tail = (x10[5:], ones[5:], twos[5:])  # the rows that the split takes, too
-print("third part:   ", outcome(lambda: logged(validation_data=tail)))
-print("no y:         ", outcome(lambda: logged(validation_data=x10)))
-print("both weights: ", outcome(lambda: logged(class_weight=twice, sample_weight=twos)))
 
 # %% [markdown]
 # Validation has batches, steps and a rhythm of its own. `steps_per_epoch=1`, as in an
@@ -1328,7 +1244,9 @@ def fit_tail(model, x, y, n_val, epochs, batch_size):
 #
 # During an epoch Keras measures the loss of each batch **before** its update, and logs
 # the mean over all rows so far. So the loss of an epoch belongs to no single model: it
-# averages over all the models on the way.
+# averages over all the models on the way. Below, a `LambdaCallback` calls a function of
+# ours after each batch (lesson 06). Even that is told running means; differences give
+# the single batches back. The last batch has 40 rows, not 64, and counts less.
 
 # %%
 # rows: B46
@@ -1346,20 +1264,9 @@ after = model.evaluate(*some, verbose=0)
 sizes = np.array([64] * 15 + [40])
 totals = np.array(running) * np.cumsum(sizes)
 batch_losses = np.diff(totals, prepend=0.0) / sizes
-plots.running_loss(batch_losses, sizes, after)
-
-# %% [markdown]
-# Even the numbers that a callback sees after each batch are running means; we had to
-# take the differences to get the losses of single batches back.
-# The last batch has 40 rows, not 64, and counts less:
-
-# %%
-# rows: B46
-logged_loss = history.history["loss"][0]
 by_rows = np.sum(batch_losses * sizes) / np.sum(sizes)
-print("mean over rows equals the log:   ", np.isclose(by_rows, logged_loss))
-print("mean over batches equals the log:", np.isclose(batch_losses.mean(), logged_loss))
-print("evaluate afterwards is smaller:  ", after < logged_loss)
+print("mean over rows is the log:", np.isclose(by_rows, history.history["loss"][0]))
+plots.running_loss(batch_losses, sizes, after)
 
 # %% [markdown]
 # ### Exercise: compute the log
@@ -1686,7 +1593,9 @@ def scores(models, x, y, batch_size):
 # ## Predict
 #
 # `predict` works through the rows in batches and returns one array, in the order of the
-# rows. From a Dataset it takes `x` and leaves labels and weights alone.
+# rows. From a Dataset it takes `x` and leaves labels and weights alone. The result has
+# the structure of the model's outputs: array, list or dict. And `predict` always wants
+# a **batch** of rows, even if it is a batch of one.
 
 # %%
 # rows: B57, B58, B60
@@ -1704,10 +1613,6 @@ print("batch size 7:  ", same(x10, batch_size=7))
 print("a generator:   ", outcome(lambda: same((x10[i : i + 5],) for i in (0, 5))))
 endless = tf.data.Dataset.from_tensors(x10).repeat()
 print("3 steps of 10: ", model.predict(endless, steps=3, verbose=0).shape)
-
-# %% [markdown]
-# The result has the structure of the model's outputs: array, list or dict.
-# And `predict` always wants a **batch** of rows, even if it is a batch of one.
 
 # %%
 # rows: B62, B63
@@ -2085,6 +1990,9 @@ def train_until(model, x, y, done, total, batch_size):
 # update, `test_on_batch` only measures, `predict_on_batch` answers. The loss that
 # comes back was measured **before** the update.
 #
+# Weights work as in `fit`: twice the weight, twice the loss. `class_weight`, a weight
+# for each class, is for training only (second cell).
+#
 # Mind the version. Keras 3.15 starts each call with fresh metrics, so the loss belongs
 # to this batch alone. Keras 3.13, which Colab has, goes on averaging over all calls
 # since the last `model.reset_metrics()`. Call that yourself: it is right with both.
@@ -2104,10 +2012,6 @@ predicted = model.predict_on_batch(xb)
 print("same as predict:", np.allclose(predicted, model.predict(xb, verbose=0)))
 lists = [[1.0, 2.0]] * 3, [1.0] * 3
 print("Python lists:", outcome(lambda: model.train_on_batch(*lists)))
-
-# %% [markdown]
-# Weights work here as in `fit`: twice the weight, twice the loss. `test_on_batch` knows
-# no class weights.
 
 
 # %%
@@ -2273,14 +2177,13 @@ def fit_by_batches(model, x, y, batch_size, epochs):
 
 
 # %% [markdown]
-# ## Speed, and looking inside
+# ## How fit runs your code
 #
-# The rest of this lesson is for reference: skim it now, come back when you need it.
-#
-# `fit` runs your model's Python code a few times to record it as a **graph**, and then
+# `fit` does not run your model's Python code for every batch. It runs it a few times to
+# **record** the operations as a **graph**, which is also called *tracing*, and then
 # executes only the graph. So a `print` in `call` appears while recording, not at every
 # batch. `run_eagerly=True` runs the Python code each time: slow, and the way to find
-# out what happens inside.
+# out what happens inside. (`recorder()` uses it.)
 
 
 # %%
@@ -2306,10 +2209,11 @@ for eager in (False, True):
     print(f"run_eagerly={eager!s:5}: {often} calls for 30 batches")
 
 # %% [markdown]
-# `steps_per_execution=N` runs N batches before Python gets a word in: faster for small
-# models, but callbacks are only called once per group, and a stop takes effect only
-# after it. The losses are the same. The batch number at a group's end is where the
-# group would have ended: there are only the batches 0 to 3 here.
+# For reference: `steps_per_execution=N` runs N batches before Python gets a word in.
+# That is faster for small models, but callbacks are called once per group, and a stop
+# takes effect only after it. The losses are the same. The number at a group's end is
+# where the group would have ended: there are only the batches 0 to 3 here.
+# `jit_compile` and `auto_scale_loss` are for lesson 09.
 
 
 # %%
@@ -2330,67 +2234,13 @@ for group in (1, 2, 3, 100):
     print(f"steps_per_execution={group:<3}", batch_ends(group))
 
 # %% [markdown]
-# `evaluate` and `predict` call methods of their own on a callback, in this order. In
-# `predict`, the logs of a batch hold its outputs.
-
-
-# %%
-# rows: B52, B61, B75
-class Tell(keras.callbacks.Callback):
-    def on_test_batch_end(self, batch, logs=None):
-        print("evaluate: batch", batch, "ends, logs:", list(logs))
-
-    def on_test_end(self, logs=None):
-        print("evaluate ends, logs:", list(logs))
-
-    def on_predict_batch_end(self, batch, logs=None):
-        print("predict: batch", batch, "ends, logs:", list(logs))
-
-    def on_predict_end(self, logs=None):
-        print("predict ends, logs:", logs)
-
-
-model = line()
-model.compile("sgd", "mse")
-loss = model.evaluate(x8, np.ones(8), batch_size=4, callbacks=[Tell()], verbose=0)
-outputs = model.predict(x8, batch_size=4, callbacks=[Tell()], verbose=0)
-
-# %% [markdown]
-# Two more switches of `compile`. `jit_compile` asks for XLA, a compiler that fuses
-# steps of the graph; its default "auto" means no on a CPU. `auto_scale_loss` keeps tiny
-# float16 gradients from vanishing, and wraps the optimizer only in `mixed_float16`.
-
-
-# %%
-# rows: B16, B17
-def compiled(**settings):
-    model = line()
-    model.compile("adam", "mse", **settings)
-    return model
-
-
-plain, fast = compiled(jit_compile=False), compiled(jit_compile=True)
-losses = [m.evaluate(x8, np.ones(8), verbose=0) for m in (plain, fast)]
-print("same loss with XLA:", np.isclose(*losses, atol=1e-5))
-for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
-    keras.config.set_dtype_policy(policy)
-    left, right = compiled(), compiled(auto_scale_loss=False)
-    print(f"{policy:15}", *(type(m.optimizer).__name__ for m in (left, right)))
-keras.config.set_dtype_policy("float32")
-
-# %% [markdown]
-# > **If you meet this in older code.** `fit_generator`, `predict_classes` and
-# > `fit(workers=...)` are gone. Write `fit` (it takes generators),
-# > `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`,
-# > an object that hands out batches (lesson 03).
-
-# %%
-# rows: B47
-model = line()
-model.compile("sgd", "mse")
-print("workers:", outcome(lambda: model.fit(x8, np.ones(8), workers=2)))
-print("fit_generator:", hasattr(model, "fit_generator"))
-print("predict_classes:", hasattr(model, "predict_classes"))
+# <!-- rows: B47 -->
+# **If you meet this in older code.** `fit_generator`, `predict_classes` and
+# `fit(workers=...)` are gone. Write `fit` (it takes generators),
+# `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`, an
+# object that hands out batches (lesson 03). Newer than most tutorials are the
+# optimizers `AdamW`, `Lion` and `Muon`, the losses `Dice` and the focal ones, and the
+# metrics `F1Score` and `R2Score`.
 
 # %% [markdown]
 # ### In your own words

@@ -144,11 +144,11 @@ plots.paired_bars(range(1, 5), shares, title, "row", "what the row adds to the l
 # the longest bar and pulls hardest. Habit: reduce over `axis=-1` only; the mean over
 # rows belongs to Keras.
 #
-# Two more habits concern *how* you compute. `fit` records your function once, with
-# placeholders instead of numbers. NumPy and `if` cannot look inside and stop (the first
-# two lines below), so use `ops.where` and friends. And `log(0)` is minus infinity:
-# after one such row all weights are NaN. Built-in losses clip what goes into a
-# logarithm.
+# Two more habits concern *how* you compute. `fit` records (traces) your function once,
+# with placeholders instead of numbers. NumPy and `if` cannot look inside and stop (the
+# first two lines below), so use `ops.where` and friends. And `log(0)` is minus
+# infinity: after one such row all weights are NaN. Built-in losses clip what goes into
+# a logarithm.
 
 
 # %%
@@ -515,6 +515,7 @@ for reduction in ("sum_over_batch_size", "sum", "mean_with_sample_weight", "none
 # `keras.Variable`, changed by `assign`.
 
 # %%
+# rows: X5
 for late in (9.0, keras.Variable(9.0)):
     loss = ParcelCost()
     loss.late = late

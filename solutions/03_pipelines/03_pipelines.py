@@ -804,7 +804,7 @@ plots.epochs_seen(pipelines, "steps_per_epoch goes on, take begins again")
 # lines). If you know the number, say so: `assert_cardinality`.
 
 # %%
-# rows: D10, D12, D13, D14, D17
+# rows: D10, D12, D13, D14, D17, B39
 endless, small = five.repeat(), five.filter(lambda x, y: x[0, 0] < 4)
 sure = small.apply(tf.data.experimental.assert_cardinality(4))
 print("5 batches, 2 steps: ", fit_log(five, 4, **two)[1])

@@ -702,7 +702,7 @@ for table in (None, {0: 1, 1: 5, 2: 1}, {1: 5}, {"1": 5}, [1, 5, 1], "balanced")
 # length is refused. A negative weight is **not**: it rewards mistakes.
 
 # %%
-# rows: W6, W10
+# rows: W6, W10, B24
 ones = np.ones(4)
 by_class = {"class_weight": {0: 1.0, 1: 5.0, 2: 1.0}}
 print("both:        ", fit_loss(three, sparse, sample_weight=ones, **by_class))
@@ -1011,17 +1011,17 @@ for weight in (np.ones(4), np.zeros(4)):
     print(f"with L2, all weights {weight[0]:.0f}: loss {found['loss']:.3f}")
 
 # %% [markdown]
-# `class_weight` belongs to training alone: `evaluate` refuses it, and the validation of
-# `fit` does not use it. Row weights of the training do not reach separate validation
-# data either; only `validation_split` cuts them with the rows. In the next cell we set
-# weights to 0: losses that do not become 0 were not weighted.
+# `class_weight` belongs to training alone: `evaluate` refuses it (lesson 01), and the
+# validation of `fit` does not use it. Row weights of the training do not reach separate
+# validation data either; only `validation_split` cuts them with the rows. In the next
+# cell we set weights to 0: losses that do not become 0 were not weighted.
 #
 # So `loss` and `val_loss` may measure different things, and the gap between them means
 # nothing. Habit: give validation its own weights, as a third part, if you want to
 # compare.
 
 # %%
-# rows: W11, W17
+# rows: W11, W17, B24, B30, B34
 val = {"validation_data": (logits, three)}
 nothing = {0: 0.0, 1: 0.0, 2: 0.0}
 print("none:        ", fit_loss(three, sparse, **val))
@@ -1031,7 +1031,7 @@ val = {"validation_data": (logits, three, 0 * w)}
 print("three parts: ", fit_loss(three, sparse, **val))
 last = {"sample_weight": np.array([1.0, 1.0, 0.0, 0.0]), "validation_split": 0.5}
 print("split, 1 1 | 0 0:", fit_loss(three, sparse, **last))
-print("evaluate:    ", outcome(lambda: plain.evaluate(x, y, class_weight={0: 0.0})))
+print("no labels:   ", outcome(lambda: plain.fit(x, y, validation_data=x, verbose=0)))
 
 # %% [markdown]
 # ### Quiz: faster with weights?

@@ -7,9 +7,8 @@
 # was missing are three objects in a list. In this lesson you learn to use them, to
 # predict what they do before you wait a night for it, and to write your own.
 #
-# Ten exercises (34 points) and a question (2 points), about three and a half hours.
-# Take a break after the exercise on best and last.
-# You need lesson 01.
+# Ten exercises (34 points) and a question (2 points), about three and a half hours, in
+# three parts with a good place for a break between them. You need lesson 01.
 
 # %%
 import contextlib
@@ -82,14 +81,16 @@ plots.hook_lanes(calls, lit="epoch_end")
 #
 # </details>
 #
-# Next: a callback of three lines. Before any hook, Keras tells it two things:
-# `self.model` and `self.params`. Of the 16 hooks in the class, two are second names:
-# `on_batch_end` means `on_train_batch_end`. So does it see the batches of validation?
-# (`stand_in()` is a compiled model with one weight, where any model will do.)
+# Next: a callback of your own. Before any hook Keras gives it two things, `self.model`
+# and `self.params`. Of the 16 hooks in the class, two are second names: `on_batch_end`
+# means `on_train_batch_end`, so it counts the batches of training and none of the
+# validation. A class instead of an object is an error (last line). If a hook is all you
+# need, `LambdaCallback` takes functions. (`stand_in()` is a compiled model with one
+# weight, where any model will do.)
 
 
 # %%
-# rows: K1, K3
+# rows: K1, K3, B28, B39
 class Meet(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.batches = 0
@@ -105,20 +106,32 @@ model, four_rows = stand_in(), (np.ones((4, 1)), np.zeros((4, 1)))
 meet = Meet()
 model.fit(*four_rows, 2, validation_data=four_rows, callbacks=[meet], verbose=0)
 print("batches that on_batch_end saw:", meet.batches)
+print("a class:", outcome(lambda: model.fit(*four_rows, callbacks=Meet, verbose=0)))
 
 # %% [markdown]
-# It does not: 2 training batches, none of the validation. And if a hook is all you
-# need, you need no class: `LambdaCallback` takes functions.
+# `evaluate` and `predict` call methods of their own on a callback, in this order. In
+# `predict`, the logs of a batch hold its outputs.
+
 
 # %%
-# rows: K15
-told = []
-note = keras.callbacks.LambdaCallback(
-    on_epoch_end=lambda epoch, logs: told.append(f"epoch {epoch} {sorted(logs)}"),
-    on_train_batch_end=lambda batch, logs: told.append(f"batch {batch}"),
-)
-model.fit(*four_rows, 2, callbacks=[note], verbose=0)
-print(told)
+# rows: B52, B61, B75
+class Tell(keras.callbacks.Callback):
+    def on_test_batch_end(self, batch, logs=None):
+        print("evaluate: batch", batch, "ends, logs:", list(logs))
+
+    def on_test_end(self, logs=None):
+        print("evaluate ends, logs:", list(logs))
+
+    def on_predict_batch_end(self, batch, logs=None):
+        print("predict: batch", batch, "ends, logs:", list(logs))
+
+    def on_predict_end(self, logs=None):
+        print("predict ends, logs:", logs)
+
+
+model = stand_in()
+loss = model.evaluate(*four_rows, batch_size=2, callbacks=[Tell()], verbose=0)
+outputs = model.predict(four_rows[0], batch_size=2, callbacks=[Tell()], verbose=0)
 
 # %% [markdown]
 # ## What logs hold: means, not batches
@@ -129,7 +142,7 @@ print(told)
 
 
 # %%
-# rows: K4
+# rows: K4, K15
 def line_model(learning_rate=0.3):
     model = stand_in(learning_rate)
     model.set_weights([np.array([[0.0]])])
@@ -151,12 +164,9 @@ plots.running_means([told[:3], told[3:]], [true[:3], true[3:]])
 
 # %% [markdown]
 # The first value of each epoch is true. After that `logs["loss"]` is the mean over all
-# rows of the epoch so far, so a bad batch late in a long epoch can hardly be seen.
-#
-# You can get the batch's loss back. A mean times its rows is a sum, and the sum grew by
-# this batch's share. With `N` rows and mean `L` after a batch of `n` rows, and `M`, `K`
-# before it, the loss of the batch is `(L·N − K·M) / n`. For equal batches number k that
-# is `k·L − (k−1)·K`.
+# rows of the epoch so far, so a bad batch late in a long epoch can hardly be seen. You
+# can get the batch back: a mean times its rows is a sum, and the sum grew by this
+# batch's share.
 
 # %% [markdown]
 # ### Exercise: the loss of each batch
@@ -377,7 +387,7 @@ class BatchLosses(keras.callbacks.Callback):
 
 
 # %%
-# rows: K5, K2
+# rows: K5, K2, K15
 def asks(name):
     def look(epoch, logs):
         print(f"{name}: extra in logs? {'extra' in logs}")
@@ -618,12 +628,9 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 
 # %% [markdown]
 # The numbers are the first layer's weight after each epoch. Line 1: `optimizer.lr` was
-# the old name. Today Python invents a new attribute, nobody reads it, no error. Line 3:
-# the frozen layer keeps training. Line 4: making the train function anew lets the
-# change act, but only when you **freeze**. Weights that are unfrozen are new to the
-# optimizer, and it refuses them. For that, train in two calls of `fit` with `compile`
-# between them; it forgets the optimizer's state. Inside a callback `compile` breaks the
-# training.
+# the old name. Today Python makes a new attribute that nobody reads, without an error.
+# Line 3: the frozen layer keeps training, as in lesson 01. Line 4: a training step that
+# is made anew sees the change. Does that help to *unfreeze*, too?
 
 # %% [markdown]
 # ### Quiz: half of it works
@@ -638,9 +645,10 @@ for change in (wrong_name, right_name, freeze, freeze_and_renew):
 # </details>
 # <details><summary>The compiled training step still leaves these layers out</summary>
 #
-# Right: train in two calls: `fit`, unfreeze, `compile`, `fit`. Only to call
-# `model.make_train_function(force=True)` raises an error at the next batch, since the
-# optimizer does not know the new weights.
+# Right: train in two calls: `fit`, unfreeze, `compile`, `fit`. That forgets the
+# optimizer's state. `model.make_train_function(force=True)` only helps to freeze: for
+# weights that are unfrozen it raises an error at the next batch, since the optimizer
+# does not know them. And `compile` inside a callback breaks the training.
 #
 # </details>
 # <details><summary><code>on_epoch_begin</code> comes too late: the epoch runs</summary>
@@ -1065,9 +1073,9 @@ for how in ("stop_training", "raise"):
 # writes the file in `on_train_end` loses the night. Habit: what must survive is on the
 # disk when `on_epoch_end` returns.
 #
-# `CSVLogger` keeps to that: one line per epoch, flushed. Its keys are sorted, epochs
-# count from 0. Below: an epoch, then two more into the same file with validation in
-# every second one.
+# `CSVLogger` keeps to that: one line per epoch, on the disk at once. Its keys are
+# sorted, epochs count from 0. Below: an epoch, then two more into the same file with
+# validation in every second one.
 
 # %%
 # rows: K14
@@ -1359,6 +1367,9 @@ class JsonlLogger(keras.callbacks.Callback):
 # %% [markdown]
 # ## Stop when it no longer gets better
 #
+# *Here begins the second part: a good place for a break. When you come back, run all
+# cells above this one.*
+#
 # `EarlyStopping` compares each epoch with the best one so far; the first one has none
 # to beat. `patience` is how many epochs **in a row** may fail. You need no training to
 # try it: `drive` hands a callback made-up logs, one dict per epoch, and tells how many
@@ -1400,21 +1411,9 @@ plots.early_stop(night_values, replayed)
 # **Try it:** `patience=1`, then `patience=60`, then without `restore_best_weights`.
 # Watch which epoch's weights are kept.
 #
-# In a real training you can check that the best weights came back: `evaluate` gives the
-# lowest `val_loss`, to the last digit. It works for validation values only. The
-# training loss is a mean over moving weights, and no weights ever had it.
-
-# %%
-# rows: K9
-for monitor, scored_rows in (("val_loss", others), ("loss", few)):
-    keras.utils.set_random_seed(0)
-    model = digit_model(keras.optimizers.Adam(0.02))
-    stop = keras.callbacks.EarlyStopping(monitor, patience=3, restore_best_weights=True)
-    run = {**settings, "callbacks": [stop], "epochs": 20}
-    found = model.fit(*few, **run).history
-    scored = model.evaluate(*scored_rows, verbose=0)
-    print(f"{monitor:8}: {len(found['loss'])} epochs,", end=" ")
-    print(f"lowest {min(found[monitor]):.4f}, evaluate {scored:.4f}")
+# In a real training `evaluate` then gives the lowest `val_loss`, to the last digit.
+# With `monitor="loss"` it gives another number: the training loss is a mean over moving
+# weights (lesson 01), and no weights ever had it.
 
 # %% [markdown]
 # Four more settings decide what counts as better, and from when on:
@@ -1449,12 +1448,11 @@ print(
 # %% [markdown]
 # Line 1: no single gain beats 0.01, so it stops in epoch 2 of 6. Line 2: with patience
 # the gains add up, since the best stays 1.0 until something beats it by more than 0.01.
-# Last line: the gains never beat the baseline, so the wait grows in every epoch. It has
-# long passed 3 when the first epoch without a gain comes, and that one is the last.
+# Last line: no gain beats the baseline, so the wait is never set back. It has long
+# passed 3 when the first epoch without a gain comes, and that one is the last.
 #
-# Now the direction. Keras knows it for the loss and its own metrics. Everything else
-# must be told. The last two lines are the expensive ones: a key that is not in the logs
-# is only a warning, in every epoch, and nothing ever stops.
+# Now the direction. Keras knows it for the loss and its own metrics; everything else
+# must be told. The last two lines are the expensive ones.
 
 
 # %%
@@ -2058,7 +2056,6 @@ def simulate_early_stopping(
 # the disk: `ModelCheckpoint` saves after every epoch. What may a file be called? Old
 # examples are full of names that are refused today, as soon as you make the object.
 
-
 # %%
 # rows: K19
 weights_only = {"save_weights_only": True}
@@ -2392,15 +2389,16 @@ gap = max(abs(a - b) for a, b in zip(built, whole[8:]))
 print(f"weights, built first: off by {gap:.6f}")
 
 # %% [markdown]
-# The grey band is the training that was never interrupted. A whole `.keras` file goes
+# The grey band is the training that was never interrupted; a whole `.keras` file goes
 # on exactly there. From a weights file, `compile` and `load_weights` are **not**
 # enough, although the documentation of `ModelCheckpoint` says so: a fresh optimizer has
-# no variables yet, so its state is skipped, and Adam starts from zero. The orange line
-# is faster at first, worse in the end. Habit: `.keras`; or for weights first `compile`,
-# then `optimizer.build(model.trainable_variables)`, then `load_weights`.
+# no variables yet, its state is skipped, and Adam starts from zero (the orange line).
+# Habit: `.keras`; or `compile`, then `optimizer.build(model.trainable_variables)`, then
+# `load_weights`.
 #
 # `BackupAndRestore` does all this for you. It saves into a folder after every epoch,
-# finds it again when you call the same `fit` a second time, and removes it in the end.
+# goes on from there when you make the same call of `fit` again, and removes the folder
+# in the end.
 
 
 # %%
@@ -2723,6 +2721,9 @@ def make_or_restore(folder, build):
 # %% [markdown]
 # ## A learning rate with a plan
 #
+# *Here begins the third part: a good place for a break. When you come back, run all
+# cells above this one.*
+#
 # Large steps at first, small ones at the end: a **schedule** is a function from the
 # optimizer's step to a learning rate. You pass it where the number stood. Its unit is
 # the **step**, one per batch, and this is where most plans fail. Below, a plan for 4
@@ -2746,9 +2747,11 @@ lines = {
 plots.rates(lines, "Counted in epochs, the plan is over within the first one", 40)
 
 # %% [markdown]
-# In a training you can watch it. The rate is read after each update, so it belongs to
-# the next one: with `decay_steps=4` and a staircase, you read half of it at the end of
-# the first epoch of 4 batches, and the second epoch is the first to use it.
+# In a training you can watch it. Below, an epoch has 4 batches, and after every 4 steps
+# the rate is halved at one blow (`staircase=True`; without it, it falls a little in
+# every step). The rate is read *after* each update, so it belongs to the next one: the
+# fourth number is 0.5 already, and the second epoch is the first to use it. The second
+# cell asks the built-in schedules for their edges, where a plan goes wrong by one.
 
 # %%
 # rows: K27, K32
@@ -2764,10 +2767,6 @@ model.fit(*four_rows, batch_size=1, epochs=2, callbacks=[note], verbose=0)
 print("after each update:", seen)
 model.compile(keras.optimizers.SGD(lambda: 0.25), "mse")
 print("a function without arguments:", float(model.optimizer.learning_rate))
-
-# %% [markdown]
-# These are the built-in ones. The table asks for the edges, which is where a plan goes
-# wrong by one.
 
 # %%
 # rows: K28, K29, K30, K31
@@ -3286,13 +3285,13 @@ print("factor=1:                ", outcome(lambda: cut(flat, factor=1.0)))
 # %% [markdown]
 # Three epochs at 0.1: the first is the best, the next two bring no gain. The cut is
 # made after epoch 3 (counted from 1) and acts in the fourth. Each epoch after a cut
-# takes 1 from the `cooldown`, and none is counted until it is used up. The epoch that
-# uses it up **is** counted: a cooldown of 1 changes nothing. A new best is noted all
-# the same: after the dip to 0.5, a loss of 0.8 is no gain.
+# takes 1 from the `cooldown`; the one that uses it up is counted already, so a cooldown
+# of 1 changes nothing. A new best is noted all the same: after the dip to 0.5, a loss
+# of 0.8 is no gain.
 #
 # `LearningRateScheduler` asks a function of yours before each epoch, and wants a float.
-# Both callbacks **set** the rate. Where a schedule is in charge, they cannot: the
-# training breaks in the night, at the first cut.
+# Both callbacks **set** the rate; where a schedule is in charge, they cannot (second
+# cell). Habit: one hand on the learning rate, if need be a callback of your own.
 
 
 # %%
@@ -3320,34 +3319,6 @@ for epochs in (2, 9):
     print(f"schedule and ReduceLROnPlateau, {epochs} epochs: {text}")
 text = outcome(lambda: setattr(model.optimizer, "learning_rate", 0.1))
 print("schedule and assignment:", text)
-
-# %% [markdown]
-# ### Quiz: two hands
-#
-# You train with `Adam(CosineDecay(...))` and want the rate halved when `val_loss` stops
-# falling. What do you do?
-#
-# <details><summary>Add <code>ReduceLROnPlateau("val_loss", factor=0.5)</code></summary>
-#
-# No: a schedule cannot be set. It raises a TypeError at the first plateau, hours later.
-#
-# </details>
-# <details><summary><code>optimizer.lr = ...</code> in a callback of your own</summary>
-#
-# No: nobody reads `lr`. There is no error and no effect.
-#
-# </details>
-# <details><summary>Keep one: plateau and <code>Adam(0.001)</code>, or cosine</summary>
-#
-# Right: one hand on the learning rate. If you need both, write one callback that
-# computes the rate from epoch and loss and assigns `optimizer.learning_rate`.
-#
-# </details>
-# <details><summary>A short plan: <code>decay_steps</code> in epochs</summary>
-#
-# No: the rate would be at its end after a few steps, whatever the loss does.
-#
-# </details>
 
 # %% [markdown]
 # ### Exercise: predict the plateau
@@ -4276,6 +4247,8 @@ print("swap, no use_ema: ", outcome(lambda: last_val_loss(swap(), use_ema=False)
 # Only with the swap does the logged `val_loss` belong to the weights that you will
 # keep. Early stopping and checkpoints should see that one.
 #
+# ## What else Keras brings
+#
 # All that Keras brings, with the first line of what it says about itself.
 # (`OrbaxCheckpoint` is new in Keras, and needs the package `orbax-checkpoint`.)
 
@@ -4289,54 +4262,29 @@ for name in dir(keras.callbacks):
 # %% [markdown]
 # ## Extra: TensorBoard
 #
-# <!-- rows: K42 -->
-# TensorBoard is a web page that draws logs while the training runs. The callback is
-# part of Keras. What it and `tf.summary` write with is the package `tensorboard`; it
-# came with older TensorFlow and is extra today. Colab has it, elsewhere it takes `pip
-# install tensorboard`.
+# <!-- rows: K38, K39, K40, K41, K42 -->
+# TensorBoard is a web page that draws logs while the training runs. What the callback
+# writes with is the package `tensorboard`. Colab has it, elsewhere it takes `pip
+# install tensorboard`. For the page, write `%load_ext tensorboard` and `%tensorboard
+# --logdir logs` in a notebook, or `tensorboard --logdir logs` in a terminal. Give each
+# training a folder of its own inside `logs`.
 #
-# To see the page, write `%load_ext tensorboard` and `%tensorboard --logdir logs` in a
-# notebook, or `tensorboard --logdir logs` in a terminal. Give each training a folder of
-# its own inside `logs`. Below, the names of all that two epochs write there.
-
-
-# %%
-# rows: K37
-def written(**settings):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    with tempfile.TemporaryDirectory() as folder:
-        board = keras.callbacks.TensorBoard(folder, **settings)
-        run = {"batch_size": 50, "epochs": 2, "validation_data": others, "verbose": 0}
-        digit_model("sgd").fit(*few, callbacks=[board], **run)
-        names = set()
-        for path in Path(folder).rglob("*.*"):
-            if path.suffix == ".v2":  # events
-                names.update(EventAccumulator(str(path)).Reload().Tags()["tensors"])
-            else:
-                names.add(path.name)
-    return sorted(names)
-
+# | setting | writes, too |
+# |---|---|
+# | `histogram_freq=1` | histograms of the weights |
+# | `write_images=True` | the weights as images |
+# | `embeddings_freq=1` | embedding vectors |
+# | `update_freq=2` | values every 2 batches |
+# | `write_steps_per_second=True` | the speed |
+# | `profile_batch=(3, 5)` | a profile of batches 3 to 5 |
 
 # %% varies: it depends on whether tensorboard is installed
-# rows: K37, K38, K39, K40, K41, K42
-tries = [
-    {},
-    {"histogram_freq": 1},  # histograms of the weights, in every epoch
-    {"embeddings_freq": 1},  # embedding vectors; embeddings_metadata: their labels
-    {"update_freq": 2},  # values every 2 batches, too
-    {"write_graph": False, "write_images": True, "histogram_freq": 1},  # as images
-    {"write_steps_per_second": True},  # the speed
-    {"profile_batch": 0},  # no profile; (3, 5): a profile of batches 3 to 5
-]
-try:
-    import tensorboard
-except ImportError:
-    print("TensorBoard is not installed here, so there is nothing to show.")
-else:
-    print("TensorBoard", tensorboard.__version__)
-    for settings in tries:
-        print(settings, "->", outcome(lambda: written(**settings)))
+# rows: K37, K40
+with tempfile.TemporaryDirectory() as folder:
+    board = keras.callbacks.TensorBoard(folder, update_freq=2)
+    run = {"validation_data": others, "callbacks": [board], "verbose": 0}
+    print(outcome(lambda: len(digit_model("sgd").fit(*few, **run).epoch)))
+    print(*sorted(path.parent.name for path in Path(folder).rglob("*.v2")))
 
 # %% [markdown]
 # <details><summary><b>If you meet this in older code</b></summary>
@@ -4378,6 +4326,9 @@ else:
 # restored; the early stopping starts to wait from zero, and so does the checkpoint's
 # idea of the best.
 
+# %%
+progress("06")
+
 # %% [markdown]
 # ## Six habits from this lesson
 #
@@ -4389,9 +4340,6 @@ else:
 # | `.keras`, or build the optimizer first | weights alone forget the optimizer |
 # | schedules count steps | a plan in epochs is over at once |
 # | one hand on the learning rate | schedule and callback collide in the night |
-
-# %%
-progress("06")
 
 # %% [markdown]
 # ## You can now

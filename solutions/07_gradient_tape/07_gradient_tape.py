@@ -7,9 +7,8 @@
 # none. Nor can it train two networks in turns, or do anything else between gradient and
 # update. In this lesson you open it, and write its loop yourself.
 #
-# Twelve exercises (45 points) and a question (2 points), about five hours.
-# After the exercise on the first step apart is a good place for a break.
-# You need lessons 02 and 06.
+# Twelve exercises (45 points) and a question (2 points), about five hours. Take them in
+# five sittings; a line says where each one ends. You need lessons 02 and 06.
 
 # %%
 import tempfile
@@ -162,9 +161,8 @@ plots.tape_chain(values, gradients, "After round() there is no way back")
 # The cross is where the way back ends: left of it all is `None`. Look for the first
 # `None` from the right: the operation after it is the culprit.
 #
-# `model.predict` and NumPy functions cut the chain just as `.numpy()` does. Another
-# cause hides in a loop: `w = w - ...` makes `w` a plain tensor, and the next tape does
-# not watch it. `assign_sub` changes the variable in place.
+# Another cause hides in a loop: `w = w - ...` makes `w` a plain tensor, and the next
+# tape does not watch it. `assign_sub` changes the variable in place.
 
 
 # %%
@@ -588,32 +586,11 @@ print("two of four:   ", moved(lambda o, v: o.apply_gradients(zip(ones[:2], v)))
 # (`demanding` makes a network with a penalty, BatchNormalization and Dropout: all that
 # a loop can forget.)
 
-
 # %%
 # rows: G4, G7, G15
-def after_steps(training, penalty):
-    model = demanding(np.random.default_rng(0), penalty=0.5)
-    for _ in range(30):
-        with tf.GradientTape() as tape:
-            loss = mse(y, model(x, training=training))
-            loss += sum(model.losses) if penalty else 0.0
-        variables = model.trainable_variables
-        keras.optimizers.SGD(0.1).apply(tape.gradient(loss, variables), variables)
-    norm, mean = np.linalg.norm(model.weights[0]), model.get_weights()[3]
-    return f"norm of the first kernel {norm:.2f}, first moving mean {mean[0]:.2f}"
-
-
 start = demanding(np.random.default_rng(0))
-norm, mean = np.linalg.norm(start.weights[0]), start.get_weights()[3][0]
-print(f"at the start:    norm {norm:.2f}, mean {mean:.2f}")
-print("as fit does:    ", after_steps(training=True, penalty=True))
-print("no model.losses:", after_steps(training=True, penalty=False))
-print("no training:    ", after_steps(training=False, penalty=True))
-
-# %%
-# rows: G15
 with tf.GradientTape() as tape:
-    loss = mse(y, start(x, training=True))
+    loss = mse(y, start(x, training=True)) + sum(start.losses)
 gradients = tape.gradient(loss, start.weights)
 for weight, gradient in zip(start.weights, gradients, strict=True):
     found = "None" if gradient is None else "gradient"
@@ -627,7 +604,8 @@ print("model.losses:", len(start.losses), "and their sum without any:", sum([]))
 # without the new `compile` of lesson 01, and takes its penalty out of `model.losses`. A
 # sum over no penalties is 0, so you can always write it.
 #
-# Habit: `model(x, training=True)` and `sum(model.losses)` in every training step.
+# Habit: `model(x, training=True)` and `sum(model.losses)` in every training step. What
+# a step does without them, you will see beside `fit`.
 
 # %% [markdown]
 # ### Exercise: one step
@@ -898,6 +876,8 @@ plots.gradient_flow(flows, "Through sigmoids, little comes back to the first lay
 # %% [markdown]
 # ## The loop around the step
 #
+# *A good place to stop. When you come back, run all cells above this one.*
+#
 # An epoch is a loop over batches, training is a loop over epochs, and in between you do
 # what you like: here, a line for every second batch.
 
@@ -923,7 +903,7 @@ for step, (x_batch, y_batch) in enumerate(batches):
 
 # %% [markdown]
 # `fit` is no magic: it is this loop. Whether that is true to the last digit, you will
-# see before the break, when the two run side by side.
+# see when the two run side by side.
 #
 # ## Metrics: create, update, read, reset
 #
@@ -965,8 +945,8 @@ plots.curves(range(1, 9), curves, title, "epoch", "accuracy")
 # ## The validation loop
 #
 # It is the same loop without a tape and with `training=False`. Below, 64 rows in
-# batches of 24, 24 and 16. As in lesson 01, every **row** counts once, so the smaller
-# batch counts less: `Mean` does that if you hand it the number of rows.
+# batches of 24, 24 and 16. As in lesson 01 every **row** counts once: hand `Mean` the
+# number of rows.
 
 # %%
 # rows: G6
@@ -1524,7 +1504,16 @@ def digit_model():
     return model
 
 
+# %% [markdown]
+# `parity.steps` notes weights, statistics and the optimizer's state, lets `fit` take a
+# step, puts everything back, lets your step do the same batch, and compares. Up to the
+# first difference, each of your steps begins where `fit` stands, and that difference is
+# all it tells: what comes later may follow from it. Before you run the cell: which two
+# things does `hasty_step` leave out?
+
+
 # %%
+# rows: G3, G4, G7
 def hasty_step(x, y):
     with tf.GradientTape() as tape:
         loss = loss_fn(y, model(x))
@@ -1534,48 +1523,19 @@ def hasty_step(x, y):
 
 
 model = digit_model()
-losses = [float(hasty_step(x, y)) for x, y in digit_batches]
-print(" ".join(f"{loss:.2f}" for loss in losses))
-
-# %% [markdown]
-# A curve to be pleased with. Before you run the next cell: which two things does
-# `hasty_step` leave out?
-#
-# `parity.steps` notes weights, statistics and the optimizer's state, lets `fit` take a
-# step, puts everything back, lets your step do the same batch, and compares. Up to the
-# first difference, each of your steps begins where `fit` stands, and that difference is
-# all it tells: what comes later may follow from it.
-
-# %%
-# rows: G3, G4
-model = digit_model()
-print(parity.steps(hasty_step, model, digit_batches))
-
-# %% [markdown]
-# Both at once. The layer `norm` keeps a running mean, and it stands still: outside of
-# `fit` a model is called as for predictions, unless you say otherwise. And the penalty
-# of the first layer is missing. Mend the first, and look at what the second does alone.
-
-
-# %%
-# rows: G4, G7
-def better_step(x, y):
-    with tf.GradientTape() as tape:
-        loss = loss_fn(y, model(x, training=True))
-    variables = model.trainable_variables
-    model.optimizer.apply(tape.gradient(loss, variables), variables)
-    return loss
-
-
-report = parity.steps(better_step, model, digit_batches)
+report = parity.steps(hasty_step, model, digit_batches)
 print(report)
 report.show()
 
 # %% [markdown]
-# On the left both losses fall side by side: alone, your curve shows nothing. On the
-# right the weights part in step 1 and never meet again. The model needs no second
-# start, because a comparison leaves it as it was. Penalties are in `model.losses`,
-# fresh after every call. Add them **inside** the tape.
+# On the left both losses fall. Alone, yours would please you; beside it, `fit` ends at
+# half of it. On the right the weights part in step 1 and never meet again.
+#
+# The sentence names both causes. The layer `norm` keeps a running mean, and it stands
+# still: outside of `fit` a model is called as for predictions, unless you say
+# otherwise. And the penalty of the first layer is missing. Penalties are in
+# `model.losses`, fresh after every call: add them **inside** the tape. (The model needs
+# no second start, because a comparison leaves it as it was.)
 
 
 # %%
@@ -1615,12 +1575,12 @@ uneven = tf.data.Dataset.from_tensor_slices((x_train[:150], y_train[:150])).batc
 print(parity.loop(hasty_loop, model, uneven))
 
 # %% [markdown]
-# The batches have 64, 64 and 22 rows, and in the mean of three means each row of the
-# last one has three times the say. The weights are right: only the report is not.
+# Batches of 64, 64 and 22 rows: in the mean of three means each row of the last one has
+# three times the say. The weights are right: only the report is not.
 #
-# Try it: change one thing in `right_step`, and predict the sentence before you compare
-# again. The gradient of `2 * loss`? `apply` called twice? Lists that end one entry
-# early, `[:-1]` on both? `keras.optimizers.SGD(0.1)`, made outside of the step?
+# **Try it.** Change one thing in `right_step`, and predict the sentence: the gradient
+# of `2 * loss`; `apply` called twice; lists that end one entry early, `[:-1]` on both;
+# `keras.optimizers.SGD(0.1)`, made outside of the step.
 #
 # <details><summary>What it says</summary>
 #
@@ -2024,10 +1984,14 @@ def first_apart(step, model, batches):
 # %% [markdown]
 # ## Compile the step, and count traces
 #
+# *A good place to stop. When you come back, run all cells above this one.*
+#
 # A line of Python around every operation takes longer than the small operations
-# themselves. `tf.function` runs your Python **once**, writes down the operations
-# (a *trace*), and from then on runs only what was written. Same numbers, much faster.
-# The price: an error is harder to find, so write and debug without it, compile last.
+# themselves. `fit` avoids that: it records your code as a graph (lesson 01).
+# `tf.function` does it for a function of yours. It runs your Python **once**, writes
+# down the operations (a *trace*), and from then on runs only what was written. Same
+# numbers, much faster. The price: an error is harder to find, so write and debug
+# without it, compile last.
 
 
 # %%
@@ -2052,10 +2016,10 @@ for name, step in {"eager": eager, "compiled": compiled}.items():
     print(f"{name:9}", [f"{float(step(*batch)):.4f}" for batch in rows])
 
 # %% [markdown]
-# When does it trace again? For every *new kind* of call. In the function below,
-# `seen.append` is Python, so it runs while tracing only: the length of the list counts
-# traces. Guess before you run: five calls each, how many traces?
-
+# When does it trace again? For every *new kind* of call. `count` calls a function for
+# each value; its `seen.append` is Python, so it runs while tracing only, and the length
+# of the list counts traces. In the second cell each line makes five calls. Guess first:
+# how many traces?
 
 # %%
 # rows: G16
@@ -2074,8 +2038,6 @@ def count(values, fresh=False, **settings):
         (tf.function(double) if fresh else compiled)(value)
     return len(values), len(seen)
 
-
-print("calls and traces:", count([tf.ones(4)] * 5))
 
 # %%
 # rows: G16
@@ -2098,35 +2060,13 @@ plots.traces(counts)
 # learning rate as Python number means a trace per step. A new `tf.function` in the loop
 # forgets everything each time. One more trace for the last batch is fine.
 #
-# What else runs only while tracing? Everything that is Python.
-
-# %%
-# rows: G16
-kept, settings = [], {"rate": 0.1}
-
-
-@tf.function
-def side_effects(x):
-    print("print: traced")
-    kept.append(x * 2)
-    return settings["rate"] * x
-
-
-first = side_effects(tf.constant(1.0))
-settings["rate"] = 0.5
-second = side_effects(tf.constant(1.0))
-print(f"results: {float(first):.1f}, {float(second):.1f} (the second should be 0.5)")
-print("kept:   ", len(kept), "thing, of type", type(kept[0]).__name__)
-
-# %% [markdown]
-# One print for two calls. The list holds a placeholder without a number. And the
-# setting is frozen at 0.1, as a loss froze its number in lesson 02. What may change
-# must be a variable or an argument that is a tensor; what you want to know must be
-# **returned** (or printed by `tf.print`).
+# All other Python runs while tracing only, as in lessons 01 to 03: a `print` prints
+# once, a list gets placeholders, a number is frozen. So what may change must be a
+# variable or a tensor, and what you want to know is **returned** (or printed by
+# `tf.print`).
 #
-# State is created once, outside: a metric made inside of the function is one of the
-# most frequent errors of compiled loops. And an optimizer creates its variables when it
-# first sees a model. What does it say to a second one?
+# State is created outside, once. Below, a metric is made inside of the function, and an
+# optimizer that knows one model meets a second.
 
 
 # %%
@@ -2533,28 +2473,17 @@ plots.loop_times(
 )
 
 # %% [markdown]
-# Where does the time go? From the top:
+# Where does the time go? **Eager** steps ask for each operation from Python, more than
+# a hundred times a step. `fit` asks once per step, but around it fetches a batch, runs
+# callbacks and updates metrics; with fifty steps per call it pays for that once. A
+# compiled step leaves Python's loop; an epoch in one call not even that.
 #
-# - **Eager** asks for each operation from Python, forward, backward and in the
-#   optimizer: more than a hundred times a step. None takes long, asking does.
-# - **`fit`** asks once per step, and around it fetches a batch from an iterator, runs
-#   the callbacks twice and updates the metrics. With fifty steps per call, callbacks
-#   and call are paid once for all of them.
-# - **A compiled step** has no callbacks. What is left is Python's loop with two slices
-#   and a call.
-# - **XLA** merges small operations into few. Here that saves little.
-# - **One call per epoch** leaves Python behind.
-
-# %% [markdown]
-# Bars in another order? Then something else was running: run the cell once more.
+# The price: no `print`, no growing list, no stop after a look at the loss. And where a
+# step is half a second of arithmetic, all bars have one length. Habit: first right,
+# then compiled, whole epochs only where it pays.
 #
-# What do you pay? Inside the function there is no Python: no `print`, no list that
-# grows, no stop after a look at the loss. And this is a **small** network. Where one
-# step is half a second of arithmetic, all bars have one length.
-# Habit: first right, then compiled, and whole epochs in a function only where it pays.
-#
-# Try it: set `size, steps = 1024, 10` and run all cells of this section again. Predict
-# which bars come closer to each other.
+# **Try it.** Set `size, steps = 1024, 10` and run this section again. Which bars come
+# closer?
 #
 # <details><summary>What happens</summary>
 #
@@ -2899,6 +2828,8 @@ def make_epoch(model, optimizer, loss_fn, batch_size):
 
 # %% [markdown]
 # ## A batch that does not fit into memory
+#
+# *A good place to stop. When you come back, run all cells above this one.*
 #
 # A batch of 32 does not fit, two of 16 do. Add up their gradients, then step once: that
 # is **gradient accumulation**. The loss is a mean over rows, so the gradient is one,
@@ -3822,27 +3753,14 @@ for kind in (keras.Sequential, Plus, FromOlderCode):
 print(f"mean prediction {model.predict(x, verbose=0).mean():.4f}")
 
 # %% [markdown]
+# <!-- rows: X5 -->
 # `compute_loss` reaches `loss`, `val_loss` and `evaluate`, all at once. The last model
 # follows older guides: it runs, with a warning, and what it logs as the loss of
 # training is the mean **prediction**. (This one does not train at all.)
 #
 # `fit` compiles your step, with all that lesson 02 said of a loss: no `if` on numbers,
-# no NumPy, and a Python number is frozen. Will 700 be seen below?
-
-
-# %%
-# rows: X5
-def loss_of(model):
-    return round(model.fit(x, y, verbose=0).history["loss"][0], 4)
-
-
-model = Plus([keras.Input((3,)), keras.layers.Dense(1, kernel_initializer="ones")])
-model.compile(keras.optimizers.SGD(0.0), "mse")
-print("loss, extra is 7:  ", loss_of(model))
-model.extra = 700.0
-print("extra is 700:      ", loss_of(model))
-model.compile(keras.optimizers.SGD(0.0), "mse")
-print("and compiled anew: ", loss_of(model))
+# no NumPy. And `extra` is frozen at 7 from the first `fit` on, until you compile anew.
+# What should change is a `keras.Variable`.
 
 # %% [markdown]
 # ### Exercise: a model that clips and tells
@@ -4363,9 +4281,13 @@ class ClippedModel(keras.Model):
 # %% [markdown]
 # ## Slopes of anything, by anything
 #
+# *A good place to stop. When you come back, run all cells above this one.*
+#
 # A tape answers more questions. Where should **no** slope pass? `tf.stop_gradient`
 # takes a value as a constant, `tape.stop_recording` looks away for some lines, and
-# `tf.custom_gradient` lets you write the way back yourself.
+# `tf.custom_gradient` lets you write the way back yourself. In the second cell: of
+# several values, `gradient` gives the slope of their **sum**, `jacobian` the slope of
+# each, and a tape around a tape the slope of a slope.
 
 # %%
 # rows: G13
@@ -4388,10 +4310,6 @@ with tf.GradientTape(persistent=True) as tape:
     }
 for name, value in values.items():
     print(f"{name:21} is {float(value):4}, slope {float(tape.gradient(value, v))}")
-
-# %% [markdown]
-# Of several values, `gradient` gives the slope of their **sum**; `jacobian` gives the
-# slope of each. A tape around a tape gives the slope of a slope.
 
 # %%
 # rows: G14
@@ -4622,8 +4540,9 @@ tf.debugging.disable_check_numerics()
 # %% [markdown]
 # ## The clinic
 #
-# Six functions from real notebooks. Each runs without complaint or stops where nothing
-# is wrong. Read each one before you run the cell, and say what its symptom will be.
+# Six functions from real notebooks, for a last look back: you have met every one of
+# these illnesses. Each runs without complaint or stops where nothing is wrong. Read
+# each one before you run the cell, and say what its symptom will be.
 
 
 # %%
@@ -5658,6 +5577,9 @@ def diagnose(name):
 # right she trains the first network alone, from equal weights on unshuffled batches,
 # with `fit` and with her loop: losses and weights have to agree.
 
+# %%
+progress("07")
+
 # %% [markdown]
 # ## Six habits from this lesson
 #
@@ -5669,9 +5591,6 @@ def diagnose(name):
 # | `zip(..., strict=True)` | a shorter list fails silently |
 # | tensors in, results out of a compiled step | Python runs while tracing only |
 # | compare with `fit` before you trust a loop | equal weights are the proof |
-
-# %%
-progress("07")
 
 # %% [markdown]
 # ## You can now

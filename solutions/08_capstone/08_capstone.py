@@ -813,10 +813,10 @@ print(outcome(lambda: lean_only.evaluate(**rows, return_dict=True, verbose=0)))
 
 # %% [markdown]
 # The two measured leans are 2 and 1 degrees off, 1.5 on average: that is `measured`.
-# `all_rows` blames the model for gaps that nobody knows. Now the loss. Huber with a
-# delta of 2 is 2 for an error of 2 and 0.5 for an error of 1: together 2.5. Why does
-# Keras print 0.625? It divides by all four rows. A batch with more gaps has a smaller
-# loss for the lean, and that is fine: it knows less.
+# `all_rows` blames the model for gaps that nobody knows. And the loss? Huber with a
+# delta of 2 gives 2 and 0.5, and Keras divides by all four rows, as in lesson 04:
+# 0.625. A batch with more gaps has a smaller loss for the lean, and that is fine: it
+# knows less.
 
 # %% [markdown]
 # ### Exercise: goals
@@ -2514,8 +2514,9 @@ def project(x, y, num_validation, seed, epochs):
 # length of all gradients together, and reports it: a norm that explodes is seen an
 # epoch before the loss is NaN.
 #
-# A step in `tf.function` is traced: Python runs it once for each new shape. Count it.
-# Batches of 4, 4 and 3 rows: how many traces would you expect?
+# As in lesson 07, a step in `tf.function` is traced once for each new shape. Batches of
+# 4, 4 and 3 rows: how many traces would you expect? One of the two answers below is a
+# surprise.
 
 
 # %%

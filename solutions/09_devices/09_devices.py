@@ -1362,7 +1362,7 @@ plots.call_seconds(seconds, "Half the bits, and not half the time")
 
 
 # %%
-# rows: X9
+# rows: X9, B16
 def network(jit_compile):
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(64, "relu") for _ in range(3)]
