@@ -161,6 +161,11 @@ ATTEMPTS = {
     "keyring": "return call(250, 0, -3, 1)",
     "io_uring": "return call(425, 8, ctypes.create_string_buffer(120))",
     "32-bit calls": "return call(0x40000000 | 39)",
+    "lease": """
+        import fcntl
+        with open(json.__file__) as file:
+            return fcntl.fcntl(file, 1024, 1)""",
+    "inotify": "return call(294, 0)",
     "more memory": """
         resource.setrlimit(resource.RLIMIT_AS, (-1, -1)); return "raised" """,
     "more processes": """
@@ -227,6 +232,13 @@ DEADLY = {
         for _ in range(8):
             if os.fork() == 0:
                 kept = np.ones(2**23)
+                time.sleep(60)
+                os._exit(0)
+        time.sleep(60)""",
+    "many sessions": """
+        for _ in range(40):
+            if os.fork() == 0:
+                os.setsid()
                 time.sleep(60)
                 os._exit(0)
         time.sleep(60)""",
@@ -486,7 +498,8 @@ def main(names):
         found = one_by_one(targets, settings)
         found["deadly"] = {}
         for name in names or DEADLY:
-            seconds = 30 if "memory" in name or name == "processes" else 2
+            slow = ("memory", "sessions", "processes")
+            seconds = 30 if any(word in name for word in slow) else 2
             quick = replace(settings, cell_seconds=seconds, check_seconds=20)
             found["deadly"][name] = deadly(DEADLY[name], quick)
         written = sorted(str(item.relative_to(place)) for item in folder.rglob("*"))

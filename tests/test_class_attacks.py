@@ -256,6 +256,14 @@ def test_a_judge_that_stops_costs_one_exercise_not_the_class(monkeypatch):
     assert {one["earned"] for one in found["exercises"].values()} == {0}
 
 
+def test_values_that_would_need_endless_memory_are_no_values():
+    huge = {"kind": "i", "shape": [0, 99_999, 99_999, 99_999], "data": []}
+    assert not judging.is_value(huge)
+    assert judging.is_value({**huge, "shape": [0, 5]})
+    assert not judging.is_value({"not data": "x" * 350_000})
+    assert not judging.is_value({"dict": {"k" * 350_000: None}})
+
+
 def test_an_empty_table_in_any_order_is_wrong_and_stops_no_judge():
     def rows(*shape):
         data = [0.0] * (shape[0] * shape[1])

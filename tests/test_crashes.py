@@ -452,7 +452,21 @@ def slow_note(course, one, prints, settings):
     (course / one.student).write_text("done")
 
 
-# Reading without end
+# Reading without end, and with an error that nobody thought of
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), RecursionError()])
+def test_an_error_while_a_file_is_read_costs_that_file(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(workers.doctor, "repair", fail)
+    one = Submission("eve", LESSON.name, tmp_path / "a.ipynb")
+    workers.execute(tmp_path, one, {}, execute.Settings(seeds=(7, 1)))
+    found = tmp_path / "evidence" / LESSON.name / "results" / "eve.json"
+    result = json.loads(found.read_text())
+    assert result["state"] == "damaged"
+    assert result["reason"].startswith("The file cannot be read (")
 
 
 def test_reading_without_end_ends_the_process_and_is_told_as_damage(

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_output
 from nbgrader.api import Gradebook
 from nbgrader.apps import NbGraderAPI
 from sample_class import fill, released, right, sources, students, submit, write_class
+from traitlets.config import Config
 
 from helpers.checks.judge import judge_seed_by_seed
 from helpers.checks.keys import exercise_key
@@ -30,6 +31,7 @@ WHOLE = LESSONS[0]  # handed in by the whole class
 FEW = ("right", "mistake_1")  # who hand in the other one, too
 every_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda found: found.name)
 
+WRITTEN = next(cell.name for cell in WHOLE.cells if cell.role == "answer")
 FIRST, SECOND = (exercise.name for exercise in WHOLE.exercises[:2])
 HONEST_TROUBLE = {
     # An answer that ends the kernel costs what comes after it, not what came before.
@@ -145,7 +147,7 @@ def test_half_finished_and_untouched(graded):
     first = len(half) // 2
     assert full(half[:first])
     assert all(mark.points == 0 for mark in half[first:])
-    assert half[first].note == "stopped with Undefined"
+    assert half[first].note.startswith("stopped with ")
     untouched = checked(graded[1], "untouched").values()
     assert {(mark.points, mark.note) for mark in untouched} == {(0, "not attempted")}
 
@@ -265,9 +267,52 @@ def test_nothing_is_done_twice(graded):
     assert len(again.marks) == len(graded[1].marks)
 
 
+def set_by_hand(folder, student, name, points, comment=None):
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
+        grade = book.find_grade(name, WHOLE.name, WHOLE.name, student)
+        grade.manual_score, grade.needs_manual_grade = points, False
+        if comment:
+            found = book.find_comment(name, WHOLE.name, WHOLE.name, student)
+            found.manual_comment = comment
+        book.db.commit()
+
+
+def is_to_be_read(folder, student, name):
+    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
+        grade = book.find_grade(name, WHOLE.name, WHOLE.name, student)
+        return grade.needs_manual_grade
+
+
+def test_what_a_person_gave_is_in_the_feedback_and_stays_read(graded):
+    folder, options = graded[0], Options(lessons=("00",), student="right")
+    assert not grade(folder, options).changes
+    set_by_hand(folder, "right", WRITTEN, 1.5, "Well said.")
+    set_by_hand(folder, "right", f"check-{FIRST}", 0.25)
+    again = grade(folder, options)
+    assert again.executed == 0
+    assert "Well said." in feedback(folder, "right")
+    mark = checked(again, "right")[FIRST]
+    assert (mark.points, mark.state) == (0.25, "marked by hand")
+    assert "set by hand; the check gave" in mark.note
+    pairs = report.found(folder, WHOLE)
+    assert pairs["right"][1][FIRST]["earned"] == 0.25
+    place = folder / "evidence" / WHOLE.name / "verdicts" / "right.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "inputs": "others"}))
+    grade(folder, options)  # autograded anew: nbgrader would have it read again
+    assert not is_to_be_read(folder, "right", WRITTEN)
+    set_by_hand(folder, "right", f"check-{FIRST}", None)
+
+
+def test_nbgraders_own_list_has_the_lesson(graded):
+    config = Config()
+    config.CourseDirectory.root = str(graded[0])
+    names = [one["name"] for one in NbGraderAPI(config=config).get_assignments()]
+    assert WHOLE.name in names
+
+
 def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
     folder, name = graded[0], WHOLE.name
-    written = next(cell.name for cell in WHOLE.cells if cell.role == "answer")
+    written = WRITTEN
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
         book.find_grade(written, name, name, "mistake_2").manual_score = 1.5
         book.find_comment(written, name, name, "mistake_2").manual_comment = "Good."
@@ -277,7 +322,8 @@ def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
     assert again.executed == 1
     assert {mark.points for mark in checked(again, "mistake_2").values()} == {0}
     (mark,) = [mark for mark in again.marks if mark.exercise == written]
-    assert (mark.points, mark.state) == (1.5, "marked by hand")
+    changed = "marked by hand; changed since, to be read again"
+    assert (mark.points, mark.state) == (1.5, changed)
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}") as book:
         comment = book.find_comment(written, name, name, "mistake_2")
         assert comment.manual_comment == "Good."

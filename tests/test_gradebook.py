@@ -79,6 +79,20 @@ def test_prose_without_end_is_shown_as_text():
     assert "<pre>" in gradebook.harmless_prose("\\begin{a}" * 5500)
 
 
+def test_brackets_without_end_are_shown_as_text():
+    """Each may begin a link, so reading would take a time that grows as a square."""
+    for source in ("[" * 19_990, "![" * 9_000, "\\[" * 9_000):
+        assert gradebook.harmless_prose(source).startswith("<div><pre>")
+
+
+def test_what_the_grader_says_with_a_learners_words_is_plain():
+    names = ["![](https://a.example/x)", "$\\href{javascript:x}{y}$", "a\n\n# b"]
+    told = {"state": "ran", "repairs": names, "flags": []}
+    text = gradebook.sentences(told)
+    page = gradebook.markdown2html(text)
+    assert "<img" not in page and "\\href" not in page and "<h1" not in page
+
+
 @pytest.mark.parametrize("command", ["bbox[a]", "enclose{box}", "mmlToken{mi}", "href"])
 def test_formulas_do_nothing_but_show(command):
     assert f"\\{command}" not in gradebook.harmless(f"$\\{command}{{x}}$")

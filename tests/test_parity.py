@@ -959,7 +959,7 @@ LOOPS = {  # name: (case, epoch, step, quantity, words)
         2,
         None,
         "dropout",
-        "no numbers in epoch 2: is training=True",
+        "no new numbers in epoch 2: is training=True",
     ),
     "iterator used up": (
         lambda: parity.loop(used_up, plain(), DATASET),

@@ -8,6 +8,8 @@ from test_parity import (
     BATCHES,
     DATASET,
     ENTROPY,
+    ROWS,
+    SIZE,
     WEIGHTED,
     X,
     Y,
@@ -87,6 +89,45 @@ def hidden_optimizer(model):
     return step
 
 
+def setting(key, value, of="optimizer"):
+    """A right step that sets an attribute first."""
+
+    def make(model):
+        right = tape_step(model)
+
+        def step(x, y):
+            part = model.optimizer if of == "optimizer" else model.get_layer(of)
+            setattr(part, key, value)
+            return right(x, y)
+
+        return step
+
+    return make
+
+
+def every_second(model):
+    """Under accumulation, only every second step reaches the optimizer."""
+    right, count = tape_step(model), []
+
+    def step(x, y):
+        count.append(1)
+        return right(x, y) if len(count) % 2 == 0 else None
+
+    return step
+
+
+def forgetful(model):
+    """A state that should be kept is set back after every step."""
+    right = tape_step(model)
+
+    def step(x, y):
+        loss = right(x, y)
+        model.layers[0].reset_state()
+        return loss
+
+    return step
+
+
 class Logits(keras.Model):
     """Its metric gets no softmax, but the sum of both classes' scores."""
 
@@ -151,6 +192,34 @@ STEPS = {  # name: (model, step of the model, step, quantity, words)
         "updates",
         "twice the learning rate?",
     ),
+    "clipnorm set": (
+        plain,
+        setting("clipnorm", 0.01),
+        1,
+        "gradient",
+        "your code sets the optimizer's `clipnorm` from None to 0.01",
+    ),
+    "a schedule set": (
+        plain,
+        setting("learning_rate", keras.optimizers.schedules.CosineDecay(0.2, 99)),
+        1,
+        "gradient",
+        "`learning_rate` from Variable to CosineDecay",
+    ),
+    "an activation set": (
+        plain,
+        setting("activation", keras.activations.tanh, "hidden"),
+        1,
+        "loss",
+        "the loss is",
+    ),
+    "accumulation left out": (
+        lambda: plain(adam(gradient_accumulation_steps=2)),
+        every_second,
+        1,
+        "updates",
+        "0 updates where fit took 1",
+    ),
     "metrics in a dict": (logits, lambda m: m.train_step, 1, "metric", "`accuracy`"),
 }
 
@@ -159,7 +228,10 @@ STEPS = {  # name: (model, step of the model, step, quantity, words)
 def test_a_step_that_changes_the_model_is_named(name):
     build, make, step, quantity, words = STEPS[name]
     model = build()
+    before = vars(model.optimizer).get("clipnorm"), model.optimizer.learning_rate
     report = parity.steps(make(model), model, BATCHES)
+    after = vars(model.optimizer).get("clipnorm"), model.optimizer.learning_rate
+    assert before[0] == after[0] and type(before[1]) is type(after[1])
     assert report.first is not None, report
     found = report.first
     assert (found.step, found.quantity.split()[0]) == (step, quantity), report
@@ -219,7 +291,109 @@ def uphill_later(model, dataset, epochs):
         tape_loop(factor=-1.0 if epoch else 1.0)(model, dataset, 1)
 
 
+def set_statistics_back(model, epoch):
+    norm = model.get_layer("bn")
+    norm.moving_mean.assign(0 * norm.moving_mean)
+    norm.moving_variance.assign(0 * norm.moving_variance + 1)
+
+
+def forget_head(model, epoch):
+    for slot in model.optimizer.variables:
+        if epoch and "dense" in slot.path:
+            slot.assign(0 * slot)
+
+
+def clip_later(model, epoch):
+    model.optimizer.global_clipnorm = 0.05 if epoch else None
+
+
+def shrink(model, epoch):
+    kernel = model.get_layer("hidden").kernel
+    kernel.assign(0.9 * kernel)
+
+
+def in_place(model, dataset, epochs):
+    for _ in range(epochs):
+        for x, y in dataset:
+            tape_loop()(model, [(x, y)], 1)
+            x *= 0.5
+
+
+def rows_mixed(model, dataset, epochs):
+    rows = dataset.unbatch().shuffle(ROWS).batch(SIZE)
+    return tape_loop()(model, rows, epochs)
+
+
+def from_step(number, **wrong):
+    """A loop of which only the steps from `number` on are wrong."""
+
+    def train(model, dataset, epochs):
+        for _ in range(epochs):
+            for place, batch in enumerate(dataset, 1):
+                settings = wrong if place >= number else {}
+                tape_step(model, **settings)(*batch)
+
+    return train
+
+
+def first_batch_only(model, dataset, epochs):
+    for _ in range(epochs):
+        for _ in dataset:
+            tape_step(model)(*next(iter(dataset)))
+
+
+MANY = tf.data.Dataset.from_tensor_slices((X[:20], Y[:20])).batch(2)
+
+
 LOOPS = {  # name: (case, epoch, quantity, words)
+    "statistics set back": (
+        lambda: parity.loop(by_epoch(set_statistics_back), normed(), DATASET),
+        2,
+        "BatchNorm",
+        "`bn/moving_mean` and `bn/moving_variance` start anew in every epoch",
+    ),
+    "a part of the optimizer set back": (
+        lambda: parity.loop(by_epoch(forget_head), plain(momentum()), DATASET),
+        2,
+        "optimizer",
+        "what the optimizer keeps of `dense",
+    ),
+    "clipped in epoch 2": (
+        lambda: parity.loop(by_epoch(clip_later), plain(), DATASET),
+        2,
+        "optimizer",
+        "your loop sets the optimizer's `global_clipnorm` from None to 0.05",
+    ),
+    "changed outside of the steps": (
+        lambda: parity.loop(by_epoch(shrink), plain(), DATASET),
+        1,
+        "weights",
+        "`hidden/kernel` is changed outside of the steps",
+    ),
+    "batches changed in place": (
+        lambda: parity.loop(in_place, plain(), [(x.copy(), y) for x, y in BATCHES]),
+        2,
+        "weights",
+        "epoch 1 is right",
+    ),
+    "rows in another order": (
+        lambda: parity.loop(rows_mixed, plain(), DATASET),
+        1,
+        "order",
+        "does it shuffle the rows",
+    ),
+    "training forgotten from step 8 on": (
+        lambda: parity.loop(from_step(8, training=False), normed(), MANY),
+        1,
+        "BatchNorm",
+        "Epoch 1, step 8: moving_mean of `bn` did not move",
+    ),
+    "the same batch in every step": (
+        lambda: parity.loop(first_batch_only, plain(), MANY),
+        1,
+        "batch",
+        "those of the batch before",
+    ),
     "dropout, optimizer made anew": (
         of_loop(lambda: dropped(adam()), own=adam),
         2,
@@ -319,6 +493,60 @@ def test_a_layer_that_remembers_the_last_batch_has_no_difference():
     for make in (tape_step, remembering_step):
         report = parity.steps(make(model), model, rows)
         assert report.first is None, report
+
+
+def test_a_layer_that_forgets_the_last_batch_is_told():
+    model = remembering()
+    rows = [(x[..., None], y) for x, y in BATCHES[:2]]
+    report = parity.steps(forgetful(model), model, rows)
+    assert report.first.step == 1
+    assert "Step 1: rnn_state of `lstm" in report.sentence, report
+
+
+def reversed_apply(optimizer):
+    """Gradients and variables in another order than the model's, with own slots."""
+    return lambda grads, variables: optimizer.apply(grads[::-1], variables[::-1])
+
+
+@pytest.mark.parametrize("own", [adam, momentum])
+def test_an_optimizer_may_know_the_variables_in_any_order(own):
+    layers = [keras.layers.Dense(5, name=name) for name in "ab"]
+    model = stack(*layers, optimizer=own())
+    right = tape_step(model, apply=reversed_apply(own()))
+    report = parity.steps(right, model, BATCHES)
+    assert report.first is None, report
+    wrong = tape_step(model, apply=reversed_apply(own()), factor=2.0)
+    report = parity.steps(wrong, model, BATCHES)
+    assert "2.00 times that of fit" in report.sentence, report
+
+
+def test_what_explodes_in_fit_is_compared_up_to_there():
+    wild = stack(keras.layers.Dense(9), optimizer=keras.optimizers.SGD(1e4))
+    wild.compile(wild.optimizer, "mse")
+    rows = [(x, np.ones((len(x), 3), "float32")) for x, _ in BATCHES * 4]
+    mse = keras.losses.MeanSquaredError()
+    report = parity.steps(tape_step(wild, loss_fn=mse), wild, rows)
+    assert report.first is None, report
+    assert "it explodes. What comes then is not compared." in report.sentence
+    with pytest.raises(parity.ParityError, match="explodes. Compare with a smaller"):
+        parity.loop(lambda *_: None, wild, rows)
+
+
+def with_validation(model, dataset, epochs):
+    losses = [loss for loss, _ in tape_loop()(model, dataset, epochs)]
+    return losses, [1.2] * epochs  # more than any accuracy
+
+
+def of_batches(model, dataset, epochs):
+    tape_loop()(model, dataset, epochs)
+    return [[1.0, 2.0, 3.0]] * epochs
+
+
+@pytest.mark.parametrize("train", [with_validation, of_batches])
+def test_what_may_be_other_numbers_is_not_taken_for_logs(train):
+    report = parity.loop(train, plain(), DATASET)
+    assert report.first is None, report
+    assert "could not be read as logs" in report.sentence
 
 
 def test_weights_of_rows_reach_the_learner_as_arrays():

@@ -147,6 +147,7 @@ STATES = {
     "segmentation fault": ("crashed", "in cell 4 .*SIGSEGV"),
     "memory": ("out of memory", r"in cell 4 .* killed at [01]\.\d GB of memory"),
     "memory of many": ("out of memory", r"in cell 4 .* killed at \d\.\d GB of memory"),
+    "many sessions": ("crashed", "in cell 4 .* too many of its processes left"),
     "memory in sockets": ("out of memory", r"in cell 4 .* killed at \d\.\d GB"),
     "endless": ("out of time", "in cell 4 .* did not react to an interrupt"),
     "stopped": ("out of time", "in cell 4 .* did not react to an interrupt"),
@@ -178,6 +179,21 @@ def test_what_one_cell_does_costs_no_other(report, name):
     assert earned["07/right"] == report["after"]["evidence"]["07/right"]
     assert found["flags"] == []
     assert found["size"] < 1_100_000
+
+
+def test_the_courses_own_folder_is_hidden_but_for_package_and_python(
+    tmp_path, monkeypatch
+):
+    course = tmp_path / "course"
+    for name in ("helpers/grading", ".venv/bin", ".git", "solutions", "notes"):
+        (course / name).mkdir(parents=True)
+    (course / "pyproject.toml").touch()
+    monkeypatch.setattr(sandbox, "__file__", str(course / "helpers/grading/sandbox.py"))
+    monkeypatch.setattr(sandbox.sys, "prefix", str(course / ".venv"))
+    names = {path.name for path in sandbox.hidden()}
+    assert names == {"keys", ".git", "solutions", "notes", "pyproject.toml"}
+    (course / "pyproject.toml").unlink()  # installed among others
+    assert {path.name for path in sandbox.hidden()} == {"keys"}
 
 
 def test_a_missing_mechanism_stops_unless_it_is_allowed_by_name(monkeypatch):

@@ -96,17 +96,26 @@ def no_stderr():
 def _restored(seed):
     """Put back Python's, NumPy's and Keras' global state, and compute on the CPU."""
     random_state, numpy_state = random.getstate(), np.random.get_state()
-    folder, depth = os.getcwd(), sys.getrecursionlimit()
+    folder, depth = _folder(), sys.getrecursionlimit()
     random.seed(seed)
     np.random.seed(seed)
     try:
         with _restored_keras(), np.errstate():
             yield
     finally:
-        os.chdir(folder)
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
         sys.setrecursionlimit(depth)
         random.setstate(random_state)
         np.random.set_state(numpy_state)
+
+
+def _folder():
+    """The current folder; the home folder where that one is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return os.path.expanduser("~")
 
 
 NO_SEED = 87654321  # what TensorFlow reports where no global seed was set

@@ -91,8 +91,9 @@ class Report:
         """Take up what became of one submission."""
         who = one.student, one.lesson
         before = verdicts["before"]["exercises"]
+        shown = marking.with_persons_points(verdicts)
         for name, found in verdicts["exercises"].items():
-            self._mark(one, name, found["earned"], found["points"], found)
+            self._mark(one, name, shown[name]["earned"], found["points"], shown[name])
             old = before.get(name, found)
             if old["earned"] != found["earned"]:
                 self.changes.append((*who, name, old["earned"], found["earned"]))
@@ -221,7 +222,8 @@ def print_table(report):
     for mark in sorted(report.marks, key=lambda mark: (mark.lesson, mark.student)):
         name = f"{mark.lesson[:2]}/{mark.exercise}"
         points = "-" if mark.points is None else f"{mark.points:g}"
-        rows.append((mark.student, name, f"{points} / {mark.most:g}", mark.note))
+        row = (mark.student, name, f"{points} / {mark.most:g}", mark.note)
+        rows.append(tuple(map(printable, row)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
@@ -252,4 +254,4 @@ def _print_sentences(title, told):
         print(f"\n{title}:")
     for (student, lesson), sentences in told.items():
         for sentence in sentences:
-            print(f"  {student}, {lesson[:2]}: {sentence}")
+            print(printable(f"  {student}, {lesson[:2]}: {sentence}"))

@@ -27,6 +27,7 @@ from jupyter_client.session import Session
 from helpers.grading import sandbox, warm
 
 EVIDENCE = "application/vnd.course.evidence+json"
+CHANGED = "changed"  # in the place of evidence, see `kernel`
 MOST_MESSAGE = 4 * 2**20  # bytes; the line is cut by more
 MOST_RECEIVED = 64 * 2**20  # bytes a cell may send, kept or not
 MOST_GROWTH = 512 * 2**20  # bytes that this process may grow while a cell runs
@@ -488,6 +489,9 @@ class _Sink:
 
     def _evidence(self, data):
         exercise = self.cell.exercise
+        if isinstance(data, dict) and isinstance(data.get(CHANGED), str):
+            name = _text(data[CHANGED][:100])
+            self.run.flag(f"it replaced {name} of the course's own code while it ran")
         if not exercise or not isinstance(data, dict):
             return
         seed, text = data.get("seed"), data.get("records")

@@ -19,7 +19,7 @@ from nbconvert.filters.markdown import markdown2html
 from nbconvert.preprocessors import ClearMetadataPreprocessor
 from nbformat import from_dict
 from nbformat.v4 import new_markdown_cell, new_output
-from nbgrader.api import Gradebook
+from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
@@ -50,6 +50,7 @@ REACHES_OUT = re.compile(r"<img\b|<a\s+(?!class=\"anchor-link\")")
 PASTED = re.compile(r"!?\[([^\]\n]*)\]\(attachment:[^)\n]*\)")
 # Of one output, one text, one cell: reading time grows as a square.
 MOST_TAGS, MOST_HTML, MOST_PROSE, MOST_CODE = 5_000, 100_000, 20_000, 20_000
+MOST_BRACKETS = 400
 MOST_TAGS_IN_ALL, PER_TAG = 50_000, 20  # characters that take as long as a tag
 FOCUSABLE = re.compile(
     r'<div class="[^"<>]*\b(jp-Cell-inputWrapper|jp-OutputArea-output)\b[^"<>]*"'
@@ -91,7 +92,8 @@ def harmless_prose(source):
 
     What it becomes decides: a link can be written in too many ways.
     """
-    if len(source) <= MOST_PROSE and not MARKED_UP.search(source):
+    few = len(source) <= MOST_PROSE and source.count("[") <= MOST_BRACKETS
+    if few and not MARKED_UP.search(source):
         source = PASTED.sub(r"\1", source)
         rendered = html.unescape(_rendered(source))
         if not (REACHES_OUT.search(rendered) or TEX.search(rendered)):
@@ -99,10 +101,16 @@ def harmless_prose(source):
     return harmless_markdown(source)
 
 
+def as_plain(source):
+    """Text as it was typed, in one line of HTML: nothing of it is read as Markdown."""
+    lines = html.escape(source).replace("\r", "").replace("\n", "&#10;")
+    return f"<pre>{lines}</pre>"
+
+
 def _rendered(source):
     """Markdown as HTML; as plain text where it is endless, or cannot be rendered."""
-    plain = f"<pre>{html.escape(source)}</pre>"
-    if len(source) > MOST_PROSE:
+    plain = as_plain(source)
+    if len(source) > MOST_PROSE or source.count("[") > MOST_BRACKETS:
         return plain
     try:
         return markdown2html(PASTED.sub(r"\1", source))
@@ -161,9 +169,9 @@ class StoredOutputs(NbGraderPreprocessor):
             result["flags"].append("It shows more HTML than a page can hold: left out.")
         for cell in nb.cells:
             if cell.id in result["own_prose"]:
-                source = html.escape(cell.source) if endless else cell.source
                 pasted = _pasted(cell.pop("attachments", {}))
-                cell.source = harmless_prose(source) + pasted
+                harm = as_plain if endless else harmless_prose
+                cell.source = harm(cell.source) + pasted
             if cell.cell_type == "code":
                 cell.outputs = harmless_outputs(stored.get(cell.id, []))
             if cell.id in marks["outputs"]:
@@ -216,8 +224,14 @@ def sentences(result):
     told = [*result["repairs"], *result["flags"]]
     if result["state"] != "ran":
         told.insert(0, f"{result['state']}: {result['reason']}")
-    lines = "\n".join(f"- {html.escape(sentence)}" for sentence in told)
+    lines = "\n".join(f"- {_no_markdown(sentence)}" for sentence in told)
     return f"**From the grader**\n\n{lines}" if told else ""
+
+
+def _no_markdown(sentence):
+    """A sentence with a learner's words in it: no link, no picture, no formula."""
+    text = TEX.sub(r"\\text{\1}", html.escape(" ".join(sentence.split())))
+    return text.replace("[", "&#91;").replace("]", "&#93;")
 
 
 def verdict_outputs(verdict):
@@ -251,6 +265,44 @@ def create(course):
     with mock.patch.object(tempfile, "tempdir", str(scratch)):  # nbgrader's own files
         Gradebook(f"sqlite:///{draft}").close()
     os.replace(draft, path)
+
+
+def by_person(course, lesson, student):
+    """What a person gave or wrote, from the gradebook: a dict by names of cells.
+
+    Each value is a dict: `points` and `extra` (or None), `comment`, and whether it is
+    still `to read`.
+    """
+    with Gradebook(f"sqlite:///{Path(course, 'gradebook.db')}") as book:
+        try:
+            submission = book.find_submission(lesson, student)
+        except MissingEntry:
+            return {}
+        found = {}
+        for notebook in submission.notebooks:
+            comments = {one.name: one.manual_comment for one in notebook.comments}
+            for grade in notebook.grades:
+                told = grade.manual_score, grade.extra_credit, comments.get(grade.name)
+                if any(part is not None for part in told):
+                    points, extra, comment = told
+                    found[grade.name] = {"points": points, "extra": extra}
+                    found[grade.name] |= {"comment": comment}
+                    found[grade.name] |= {"to read": bool(grade.needs_manual_grade)}
+        return found
+
+
+def set_read(course, lesson, student, names):
+    """Note in the gradebook that a person need not look at these cells again.
+
+    nbgrader asks for it after every autograding, whether anything changed or not.
+    """
+    with Gradebook(f"sqlite:///{Path(course, 'gradebook.db')}") as book:
+        submission = book.find_submission(lesson, student)
+        for notebook in submission.notebooks:
+            for grade in notebook.grades:
+                if grade.name in names:
+                    grade.needs_manual_grade = False
+        book.db.commit()
 
 
 def configured(config, course):

@@ -118,7 +118,8 @@ def state_of(verdict, result):
             return result["state"], result["reason"]
         return (
             "tampered",
-            "The check ran but left no evidence: something stood in its way.",
+            "The check ran but left no evidence: something stood in its way, such as "
+            "another thing that is called `check`.",
         )
     if verdict.solved:
         return "right", ""
@@ -190,7 +191,7 @@ def is_value(value, depth=0):
         case ["dict"]:
             return _all_values(value["dict"], dict, depth)
         case ["not data"]:
-            return isinstance(value["not data"], str)
+            return isinstance(value["not data"], str) and len(value["not data"]) < 300
         case ["compare", "value"]:
             return _is_compared(value, depth)
     return False
@@ -206,12 +207,15 @@ def _is_array(value):
     return (
         sizes
         and math.prod(shape) == len(data)
+        and math.prod(size or 1 for size in shape) <= MOST_NUMBERS
         and all(type(x) is float or (type(x) is int and abs(x) < 2**64) for x in data)
     )
 
 
 def _all_values(value, kind, depth):
     if not isinstance(value, kind) or len(value) > MOST_NUMBERS:
+        return False
+    if kind is dict and any(len(key) > MOST_TEXT for key in value):
         return False
     items = value.values() if kind is dict else value
     return all(is_value(item, depth + 1) for item in items)

@@ -84,9 +84,20 @@ def _one(key, reference, name, result, prints):
     state, reason = judging.state_of(verdict, _cut_short(name, result))
     if verdict is None:
         return judging.empty_verdict(key, state, reason), state, reason
-    log = result["logs"].get(key["id"]) or {}
-    verdict.log = log
+    verdict.log = result["logs"].get(key["id"]) or {}
+    if (verdict.error or {}).get("type") == "Undefined":
+        verdict.error = _why_undefined(name, result) or verdict.error
     return verdict, state, reason
+
+
+def _why_undefined(name, result):
+    """The error at which the answer's own cell stopped, as evidence tells errors."""
+    outputs = next((c["outputs"] for c in result["cells"] if c["id"] == name), [])
+    for output in outputs:
+        if output.get("output_type") == "error":
+            told = str(output.get("ename"))[:80], str(output.get("evalue"))[:300]
+            return {"type": told[0], "message": told[1], "where": "", "line": ""}
+    return None
 
 
 def _cut_short(name, result):
@@ -118,20 +129,42 @@ def mark(course, lesson, student, keys, references, prints):
         return {**old, "before": {"exercises": {}}}, False
     before = old if old.get("saved") else old.get("before") or {}
     new["before"] = {"exercises": before.get("exercises", {})}
+    new |= {"trouble": "", "kept": old.get("kept") or {}}
     write_json(place, new)
     return new, True
 
 
-def note_saved(course, lesson, student, verdicts, trouble):
+def note_saved(course, lesson, student, verdicts, trouble, kept):
     """Note that gradebook and feedback hold these verdicts; or why not, in `trouble`.
+
+    Args:
+        kept: dict, what a person had given then and to what: `by_hand`, `texts`.
 
     Returns:
         The verdicts with the note.
     """
     place = folder_of(course, lesson.name, "verdicts", f"{student}.json")
-    noted = {**verdicts, "saved": not trouble, "trouble": trouble}
+    noted = {**verdicts, "saved": not trouble, "trouble": trouble, "kept": kept}
     write_json(place, noted)
     return noted
+
+
+def with_persons_points(verdicts):
+    """The `exercises` of stored verdicts, with the points that a person set instead."""
+    person = (verdicts.get("kept") or {}).get("by_hand") or {}
+    return {
+        name: _set_by_person(found, person.get(f"check-{name}"))
+        for name, found in verdicts["exercises"].items()
+    }
+
+
+def _set_by_person(found, given):
+    if not given or (given["points"] is None and not given["extra"]):
+        return found
+    points = found["earned"] if given["points"] is None else given["points"]
+    reason = f"set by hand; the check gave {found['earned']:g}"
+    told = {"state": "marked by hand", "reason": reason, "diagnosis": []}
+    return {**found, **told, "earned": points + (given["extra"] or 0)}
 
 
 def trouble_of(result, verdicts):

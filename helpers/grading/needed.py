@@ -87,8 +87,7 @@ def names(cell, strict=True):
     tree = ast.parse(cell.source)
     found = Names(uses=_asked_for(cell, tree))
     _scopes(symtable.symtable(cell.source, "cell", "exec"), found, top=True)
-    for node in ast.walk(tree):
-        found.changes |= _changed(node)
+    found.changes = _changed(tree)
     if strict and any(map(_is_hidden_way, ast.walk(tree))):
         raise Unclear
     return found
@@ -115,15 +114,18 @@ def _scopes(table, found, top=False):
         _scopes(child, found)
 
 
-def _changed(node):
-    """Names whose objects a node may change: it calls, is given to a call, is set."""
-    parts = []
-    if isinstance(node, ast.Call):
-        parts = [node.func, *node.args, *(given.value for given in node.keywords)]
-    elif isinstance(node, ast.Attribute | ast.Subscript):
-        parts = [] if isinstance(node.ctx, ast.Load) else [node.value]
-    every = [found for part in parts for found in ast.walk(part)]
-    return {found.id for found in every if isinstance(found, ast.Name)}
+def _changed(tree):
+    """Names whose objects may change: they call, are given to a call, are set."""
+    found, left = set(), [tree]
+    while left:
+        node = left.pop()
+        sets = isinstance(node, ast.Attribute | ast.Subscript)
+        if isinstance(node, ast.Call) or sets and not isinstance(node.ctx, ast.Load):
+            inside = ast.walk(node)  # once: calls inside this one add no other names
+            found |= {part.id for part in inside if isinstance(part, ast.Name)}
+        else:
+            left += ast.iter_child_nodes(node)
+    return found
 
 
 def _is_hidden_way(node):

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from helpers.checks.show import inline
-from helpers.grading.marking import trouble_of
+from helpers.grading.marking import trouble_of, with_persons_points
 from helpers.grading.store import folder_of, read_json, write_text
 
 FEW = 30  # submissions below which the figures are hardly more than noise
@@ -31,6 +31,7 @@ STATES = (
     "damaged",
     "tampered",
     "our fault",
+    "marked by hand",
 )
 STYLE = """\
 body{font:16px/1.5 system-ui,sans-serif;max-width:64em;margin:2em auto;padding:0 1em}
@@ -60,7 +61,7 @@ def found(course, lesson):
         if result and verdicts:
             state, reason = trouble_of(result, verdicts) or ("ran", "")
             told = {**result, "state": state, "reason": reason}
-            pairs[path.stem] = told, verdicts["exercises"]
+            pairs[path.stem] = told, with_persons_points(verdicts)
     return pairs
 
 

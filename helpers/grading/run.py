@@ -24,7 +24,7 @@ from traitlets.config import PyFileConfigLoader
 from helpers.grading import gradebook, judging, marking, store, warm, workers
 from helpers.grading.execute import Settings
 from helpers.grading.sandbox import Limits, allowed
-from helpers.lessons import build
+from helpers.lessons import build, notebooks
 from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError
 
@@ -147,25 +147,55 @@ class LessonRun:
             self.course, self.lesson, one.student, self.keys, references, self.prints
         )
         verdicts, changed = found
+        verdicts = self._saved(one, result, verdicts, changed)
         manual = {}
-        if changed or not self._is_saved(one):
-            trouble = self._save(one)
-            verdicts = marking.note_saved(
-                self.course, self.lesson, one.student, verdicts, trouble
-            )
-        if not verdicts.get("trouble"):
+        if not verdicts["trouble"]:
             manual = _patiently(partial(self._manual, one))
         self.report.add(one, result, verdicts, manual)
 
-    def _save(self, one):
-        """Bring marks to the gradebook and write feedback; why that failed, or ""."""
-        self._register()
+    def _saved(self, one, result, verdicts, changed):
+        """Bring to gradebook and feedback what is new; the verdicts as noted then."""
+        person, trouble = self._by_person(one), ""
+        kept = verdicts.get("kept") or {}
         try:
-            _patiently(partial(self._nbgrader, self.api.autograde, one))
+            if changed or not self._is_saved(one):
+                self._register()
+                _patiently(partial(self._nbgrader, self.api.autograde, one))
+                self._keep_read(one, result, person, kept)
+            elif person == kept.get("by_hand"):
+                return verdicts
             _patiently(partial(self._nbgrader, self.api.generate_feedback, one))
         except NotTaken as error:  # one student's trouble, not the class's
-            return f"{error}. The gradebook does not hold these marks; grade again."
-        return ""
+            trouble = f"{error}. The gradebook does not hold these marks; grade again."
+        kept = {"by_hand": self._by_person(one), "texts": self._texts(one, result)}
+        return marking.note_saved(
+            self.course, self.lesson, one.student, verdicts, trouble, kept
+        )
+
+    def _by_person(self, one):
+        """What a person gave or wrote, see `gradebook.by_person`."""
+        read = partial(gradebook.by_person, self.course, self.lesson.name, one.student)
+        return _patiently(read)
+
+    def _texts(self, one, result):
+        """Fingerprints of what a person read, by the names of cells."""
+        place = self.course / store.REPAIRED / one.student / one.lesson
+        cells = notebooks.read(place / f"{one.lesson}.ipynb").cells
+        return {
+            cell.id: store.sha256(cell.source)
+            if cell.cell_type == "markdown"
+            else result["submission"]
+            for cell in cells
+            if cell.metadata.get("nbgrader", {}).get("grade")
+        }
+
+    def _keep_read(self, one, result, person, kept):
+        """What a person has marked and did not change since need not be read again."""
+        old, now = kept.get("texts") or {}, self._texts(one, result)
+        same = [name for name in now if name in person and old.get(name) == now[name]]
+        read = [name for name in same if not person[name]["to read"]]
+        book = partial(gradebook.set_read, self.course, self.lesson.name, one.student)
+        _patiently(partial(book, read))
 
     def _is_saved(self, one):
         """Whether marks and feedback still lie where they were put."""
@@ -185,6 +215,8 @@ class LessonRun:
         run = store.read_json(self.path("run.json")) or {}
         if run.get("registered") == self.digest and _patiently(self._is_known):
             return
+        # nbgrader's formgrader lists what has a folder here.
+        (self.course / "source" / self.lesson.name).mkdir(parents=True, exist_ok=True)
         make = partial(self.api.generate_assignment, self.lesson.name, force=True)
         _patiently(partial(_done, make, f"the lesson {self.lesson.name}"))
         store.write_json(self.path("run.json"), {**run, "registered": self.digest})
@@ -217,7 +249,8 @@ class LessonRun:
 def _by_hand(grade):
     """Points (None: nobody gave any yet), the most there are, the state in words."""
     if grade.manual_score is not None:
-        return grade.manual_score, grade.max_score, "marked by hand"
+        again = "; changed since, to be read again" if grade.needs_manual_grade else ""
+        return grade.manual_score, grade.max_score, f"marked by hand{again}"
     if grade.needs_manual_grade:
         return None, grade.max_score, "to be read by a person"
     return grade.auto_score, grade.max_score, "nothing written"

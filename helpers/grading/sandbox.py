@@ -36,6 +36,7 @@ ANY_NEW |= NEW_IPC | NEW_USER | NEW_PIDS | NEW_NET
 READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, REMOUNT = 1, 2, 4, 8, 32
 NO_SYMLINKS, BIND, RECURSIVE, PRIVATE, DETACH = 256, 4096, 16384, 1 << 18, 2
 
+ENVIRONMENT = ("bin", "lib", "lib64", "include", "share", "etc", "pyvenv.cfg")
 MECHANISMS = {
     "files": "hide the files of this machine from a submission",
     "network": "cut a submission off the network",
@@ -173,14 +174,30 @@ def needed():
 
 
 def hidden():
-    """What no learner's code may read, wherever the course is installed."""
+    """What no learner's code may read, wherever the course is installed.
+
+    Of the course's own folder all but the package and the Python that may lie in it.
+    """
     package = Path(__file__).resolve().parents[1]
-    beside = [package.parent / name for name in ("solutions", "tests", "gradebook.db")]
-    return [package / "keys", *beside]
+    course = package.parent
+    if not (course / "pyproject.toml").exists():  # installed beside other packages
+        return [package / "keys"]
+    python = [Path(part).resolve() for part in (sys.prefix, sys.base_prefix)]
+    inside = {
+        part.relative_to(course).parts[:1] for part in python if _in(part, course)
+    }
+    kept = {package.name, *(names[0] for names in inside if names)}
+    if () in inside:  # the environment is the course's folder itself
+        kept |= set(ENVIRONMENT)
+    return [package / "keys", *(p for p in course.iterdir() if p.name not in kept)]
+
+
+def _in(path, folder):
+    return path == folder or folder in path.parents
 
 
 def _within(path, folders):
-    return any(path == folder or folder in path.parents for folder in folders)
+    return any(_in(path, folder) for folder in folders)
 
 
 def _show(source, inside):
@@ -366,6 +383,9 @@ REFUSED = {
     "io_uring_setup": (425, 425),
     **{f"new mount call {number}": (number, number) for number in range(428, 434)},
     "pidfd_getfd": (438, 438),
+    # They are counted per user, and a teacher's other programs need some.
+    "inotify_init": (253, 26),
+    "inotify_init1": (294, 26),
     "mount_setattr": (442, 442),
 }
 SPECIAL = {
@@ -373,7 +393,9 @@ SPECIAL = {
     "clone3": (435, 435),
     "socket": (41, 198),
     "setsockopt": (54, 208),
+    "fcntl": (72, 25),
 }
+LEASE = 1024  # F_SETLEASE: whoever opens the file waits until its holder lets go
 BUFFERS = (7, 8)  # SO_SNDBUF, SO_RCVBUF: the watch counts on the usual sizes
 FAMILIES = (1, 2, 10, 16)  # unix, IPv4, IPv6, netlink: all others reach the host
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
@@ -405,6 +427,8 @@ def refusal_program():
     lines += [(EQUAL, 0, 1, _number("clone3")), (RETURN, 0, 0, FAIL | ENOSYS)]
     lines += [(EQUAL, 0, 4, _number("clone")), (LOAD, 0, 0, 16)]
     lines += [(ANY_BIT, 0, 1, ANY_NEW & ~0x80), fail, allow]
+    lines += [(EQUAL, 0, 4, _number("fcntl")), (LOAD, 0, 0, 24)]
+    lines += [(EQUAL, 0, 1, LEASE), fail, (LOAD, 0, 0, 0)]
     lines += [(EQUAL, 0, 5, _number("setsockopt")), (LOAD, 0, 0, 32)]
     done = (RETURN, 0, 0, FAIL)  # error 0: as if it had been done
     lines += [(EQUAL, 0, 1, BUFFERS[0]), done, (EQUAL, 0, 1, BUFFERS[1]), done]
@@ -553,6 +577,16 @@ def share(pid):
     except (OSError, ValueError):
         pass
     return resident(pid)
+
+
+def sessions(pids):
+    """How many sessions processes form: the system shares its time out by these."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError):
+            with open(f"/proc/{pid}/stat") as file:
+                found.add(file.read().rpartition(")")[2].split()[3])
+    return len(found)
 
 
 def queued(pid):

@@ -27,6 +27,7 @@ from helpers.grading import sandbox
 IDLE = 300  # seconds without a kernel after which the warm process ends
 AGAIN = 10  # the same for a private one that was killed and started anew
 PATIENCE = 180  # seconds to wait for a kernel, the first import included
+MOST_SESSIONS = 20  # of one kernel's processes
 TICK = 0.05  # seconds between two looks at the memory of sandboxed kernels
 PACKET = 100_000  # bytes of one message
 PRIVATE = "warm-"  # how a private warm process's folder is called
@@ -351,6 +352,8 @@ class Fork:
         self.connection, self.report, self.limits = connection, None, None
         self.pid, self.reason, self.peak = None, "", 0
         self.ready, self.place, self.sockets = False, None, None
+        # What was counted last: by which processes, what they share, when to look again
+        self.counted, self.taken, self.shared, self.again = set(), 0, 0, 0.0
 
 
 class Server:
@@ -544,15 +547,39 @@ class Server:
         if fork.pid is None or fork.reason:
             return
         pids = sandbox.family(fork.pid)[1:]
-        taken = sum(sandbox.resident(pid) for pid in pids)
-        if taken > fork.limits.memory and len(pids) > 1:
-            taken = sum(sandbox.share(pid) for pid in pids)
-        if "network" not in fork.limits.allow:
-            taken += sandbox.queued(fork.pid)
+        taken = self._taken(fork, pids)
         fork.peak = max(fork.peak, taken)
         if taken > fork.limits.memory:
             fork.reason = f"it was killed at {taken / 2**30:.1f} GB of memory"
+        elif len(pids) > MOST_SESSIONS and sandbox.sessions(pids) > MOST_SESSIONS:
+            fork.reason = "it was killed: too many of its processes left its session"
+        if fork.reason:
             self._kill(fork, signal.SIGKILL)
+
+    def _taken(self, fork, pids):
+        """Bytes of memory of a kernel's processes, or a little more.
+
+        What they share is counted once. For many that takes long, and others wait: so
+        it is counted again only where their sizes have grown by more than is left.
+        """
+        taken = sum(sandbox.resident(pid) for pid in pids)
+        if taken > fork.limits.memory and len(pids) > 1:
+            taken = self._counted_once(fork, pids, taken)
+        if "network" not in fork.limits.allow:
+            taken += sandbox.queued(fork.pid)
+        return taken
+
+    def _counted_once(self, fork, pids, sizes):
+        known, begin = sizes - fork.shared, time.monotonic()
+        same = fork.counted <= set(pids)  # what has ended takes what it shared along
+        if same and known <= fork.limits.memory:
+            return known
+        if begin >= fork.again:
+            fork.taken = sum(sandbox.share(pid) for pid in pids)
+            fork.counted, fork.shared = set(pids), max(sizes - fork.taken, 0)
+            end = time.monotonic()
+            fork.again = end + 2 * (end - begin)
+        return fork.taken
 
 
 def _reason(code):

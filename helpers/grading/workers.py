@@ -4,6 +4,7 @@ import collections
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -20,6 +21,7 @@ from helpers.lessons import notebooks
 NOTHING = {"cells": [], "evidence": {}, "logs": {}, "flags": []}
 NOTHING |= {"seconds": 0.0, "peak_gb": 0.0}
 RUNS = 3  # of a submission whose kernel was killed, and not by us
+MOST_MEMORY = 4 * 2**30  # bytes of addresses of one of these processes
 MOST_READING = 60.0  # seconds that one file may take
 TOO_LONG = f"Reading the file took more than {MOST_READING:g} seconds."
 KILLED = "The grader's process was killed while it ran; is there enough memory?"
@@ -79,6 +81,7 @@ def _end_with_grader():
     """
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     if os.getppid() != multiprocessing.parent_process().pid:
         os._exit(1)
 
@@ -95,10 +98,25 @@ def execute(course, one, prints, settings):
     """Doctor and execute one submission, and keep what came of it."""
     released = notebooks.read(notebooks.notebook_path(notebooks.NOTEBOOKS, one.lesson))
     with _bounded_reading(course, one):
-        repaired = doctor.repair(store.submitted(one.path), released)
-    _keep_notebook(course, one, repaired)
-    result = _outcome(repaired, released, settings)
+        repaired, left_out = _read(course, one, released)
+    result = _outcome(repaired, left_out, settings)
     _keep(course, one, prints, settings, result, repaired)
+
+
+def _read(course, one, released):
+    """The repaired notebook, kept, and the ids of what need not run."""
+    try:
+        repaired = doctor.repair(store.submitted(one.path), released)
+        _keep_notebook(course, one, repaired)
+        return repaired, needed.left_out(repaired.notebook, released)
+    except OSError:  # no room on the disk: nothing can go on
+        raise
+    except Exception as error:  # whatever is in a file, the class goes on
+        what = "memory" if isinstance(error, MemoryError) else type(error).__name__
+        problem = f"The file cannot be read ({what}); look at it by hand."
+        repaired = doctor.Repaired(released, problem=problem)
+        _keep_notebook(course, one, repaired)
+        return repaired, set()
 
 
 @contextlib.contextmanager
@@ -178,21 +196,21 @@ def _bounded(result):
     return result
 
 
-def _outcome(repaired, released, settings):
+def _outcome(repaired, left_out, settings):
     if repaired.problem:
         return {**NOTHING, "state": "damaged", "reason": repaired.problem}
     begin = time.monotonic()
     for _ in range(RUNS):
-        result = _tried(repaired, released, settings)
+        result = _tried(repaired, left_out, settings)
         took = time.monotonic() - begin
         if not _may_be_bad_luck(result) or took > settings.seconds:
             break
     return result
 
 
-def _tried(repaired, released, settings):
+def _tried(repaired, left_out, settings):
     try:
-        return _run(repaired.notebook, released, settings)
+        return _run(repaired.notebook, left_out, settings)
     except (NotIsolated, OSError):  # no sandbox, no room on the disk: nothing can go on
         raise
     except Exception as error:  # whatever it is, the class goes on
@@ -208,9 +226,8 @@ def _may_be_bad_luck(result):
     return result["state"] == "our fault" or warm.KILLED in result["reason"]
 
 
-def _run(notebook, released, settings):
+def _run(notebook, left_out, settings):
     """Run what the answers need; all of it, should a name be missing all the same."""
-    left_out = needed.left_out(notebook, released)
     result = run_notebook(notebook, settings, left_out)
     if needed.misses(result, notebook, left_out):
         result = run_notebook(notebook, settings)

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import inspect
 import itertools
+import re
 import signal
 import types
 import warnings
@@ -17,6 +18,7 @@ from helpers.checks.evidence import describe_error
 from helpers.checks.limits import LimitReached, limits
 from helpers.parity import settings
 
+ARRAYS = re.compile(r"\[\s*\[[\s\d.,e+\-\[\]]{20,}")  # in messages of TensorFlow
 MOST_SECONDS = 120.0  # that one call of a step or loop may take
 LIBRARIES = ("keras", "tensorflow", "numpy", "builtins", "helpers")
 STATE = (
@@ -45,6 +47,7 @@ class Outcome:
         after: the state of all variables, see `Bench.note`.
         unfinished: the same before what fit does at its very end (use_ema); fit only.
         rates: dict from an optimizer's id to the learning rate it began with.
+        changed: settings of the optimizer that it left otherwise, in words.
         error: what stopped it, in one sentence; "" if nothing did.
     """
 
@@ -55,6 +58,7 @@ class Outcome:
     after: dict = field(default_factory=dict)
     unfinished: dict = field(default_factory=dict)
     rates: dict = field(default_factory=dict)
+    changed: str = ""
     error: str = ""
 
 
@@ -70,6 +74,8 @@ class Bench:
 
     def __init__(self, model, batch, learner, optimizer=None):
         require_compiled(model)
+        require_optimizer(optimizer)
+        require_function(learner)
         self.model, self.fit_optimizer = model, model.optimizer
         found = companions(learner)
         if optimizer is None:
@@ -141,7 +147,8 @@ class Bench:
     def others(self):
         """Variables without a gradient that a step may move, as BatchNorm has them."""
         apart = {id(v) for v in [*self.trainable(), *self.seeds()]}
-        return [v for v in self.model.variables if id(v) not in apart]
+        every = [*self.model.variables, *self.states]
+        return [v for v in every if id(v) not in apart]
 
     def advance(self, draws):
         """Move every seed on, as if random numbers had been drawn `draws` times."""
@@ -206,9 +213,9 @@ class Bench:
         except LimitReached as reached:
             outcome.error = f"{what} did not come to an end: it took {reached}"
         except Exception as error:
-            told = describe_error(error)
-            outcome.error = f"{what} stopped with {told['type']}: {told['message']}"
+            outcome.error = f"{what} stopped with {told_of(error)}"
         outcome.error = outcome.error or self._has_grown(what)
+        outcome.changed = settings.changed(self.settings)
         outcome.after = self.note()
         return outcome
 
@@ -220,9 +227,16 @@ class Bench:
         return f"{what} changed the model: `{new[0].path}` was not in it before"
 
 
+def told_of(error):
+    """An error in one sentence: its type, and its message where it has one."""
+    told = describe_error(error)
+    message = ARRAYS.sub("[...]", told["message"])
+    return f"{told['type']}: {message}" if message else told["type"]
+
+
 def refused(error, where="the first batch"):
     """The `ParityError` for a model on which fit itself cannot take a step."""
-    reason = describe_error(error)["message"].rstrip(".")
+    reason = ARRAYS.sub("[...]", describe_error(error)["message"]).rstrip(".")
     return ParityError(f"fit itself cannot train on {where}: {reason}.")
 
 
@@ -235,6 +249,24 @@ def require_compiled(model):
         raise ParityError(
             "The model is not compiled, so there is no fit to compare with; call "
             "`model.compile(optimizer, loss)` first."
+        )
+
+
+def require_optimizer(optimizer):
+    if not isinstance(optimizer, (keras.optimizers.Optimizer, type(None))):
+        raise ParityError(
+            f"`optimizer` is a {type(optimizer).__name__}; give the object that your "
+            "step uses, a keras optimizer."
+        )
+
+
+def require_function(learner):
+    plain = getattr(learner, "python_function", learner)
+    if inspect.isgeneratorfunction(plain) or inspect.iscoroutinefunction(plain):
+        word = "yield" if inspect.isgeneratorfunction(plain) else "async"
+        raise ParityError(
+            f"Your function has `{word}`, so calling it runs nothing of it; give one "
+            "that trains and returns."
         )
 
 
@@ -297,7 +329,10 @@ def read_step(returned):
         logs = {str(k): v for k, v in logs.items() if v is not None}
         return logs.get("loss"), logs
     if isinstance(returned, (tuple, list)):
-        return (number(returned[0]) if returned else None), {}
+        found = [number(part) for part in returned[:1]]
+        if np.ndim(found) > 2:  # no loss: what the model answered comes first
+            found = [n for n in map(number, returned[1:]) if np.ndim(n) == 0]
+        return (found[0] if found else None), {}
     return number(returned), {}
 
 

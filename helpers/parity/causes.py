@@ -245,12 +245,17 @@ class Detective:
             return None
         fresh = type(optimizer).from_config(optimizer.get_config())
         fresh.build(self.comparison.trainable)
+        begins = {name(v).split("/")[-1]: v.numpy() for v in fresh.variables}
         new, count = {}, None
-        for old, begin in zip(optimizer.variables, fresh.variables, strict=False):
-            if name(old).split("/")[-1] == "iteration":
-                count = {id(old): begin.numpy()}
-            elif name(old).split("/")[-1] != "learning_rate":
-                new[id(old)] = begin.numpy()
+        for old in optimizer.variables:
+            key = name(old).split("/")[-1]
+            begin = begins.get(key)
+            if begin is None or begin.shape != tuple(old.shape):
+                return None
+            if key == "iteration":
+                count = {id(old): begin}
+            elif key != "learning_rate":
+                new[id(old)] = begin
         if all(np.array_equal(self.before[key], new[key]) for key in new):
             return None
         for state in (new, {**new, **(count or {})}):
@@ -326,15 +331,26 @@ class Detective:
                 continue  # would not be told apart
             if same(yours, number, self.comparison.rtol):
                 if "lacks the regularisation" in words:
-                    return "regularisation", words
+                    return "regularisation", words + self._of_state()
                 return "loss", f"the loss is {show(yours, self.fit.loss)}: {words}"
         if alone:
             ratio = times(yours / self.fit.loss if self.fit.loss else 0)
+            often = f", {ratio} times fit's" if np.isfinite(yours) else ""
             return "loss", (
-                f"the loss that is returned is {show(yours, self.fit.loss)}, "
-                f"{ratio} times fit's; the step itself is right"
+                f"the loss that is returned is {show(yours, self.fit.loss)}{often}; "
+                "the step itself is right"
             )
         return None
+
+    def _of_state(self):
+        """Words for what differs besides the loss."""
+        others = (
+            d.words
+            for d in self.comparison.differences
+            if d.quantity not in ("loss", "metric")
+        )
+        words = next(others, "")
+        return f"; and {words}" if words else ""
 
     def _other_losses(self):
         """`(words, number)` of losses that a learner may return by mistake."""
@@ -402,7 +418,7 @@ class Detective:
         yours = [read.values for read in self.comparison.found]
         expected = [read.values for read in self.comparison.expected]
         mine, fits = flat(yours), flat(expected)
-        if not np.isfinite(mine).all():
+        if not np.isfinite(mine).all() and np.isfinite(fits).all():
             return "gradient", "the gradient is not finite"
         for words, other in self._other_gradients(fits):
             if alike(mine, other) and not alike(fits, other):
@@ -504,8 +520,9 @@ class Detective:
         if not wrong or self.comparison.differences[0].quantity != "metric":
             return None
         key, yours = wrong[0].where, wrong[0].yours
+        has_weights = len(self.batch) > 2 and self.batch[2] is not None
         for moment, state, training, weighted in (
-            ("without sample weights", self.before, True, False),
+            *([("without sample weights", self.before, True, False)] * has_weights),
             ("after the update", self.fit.after, True, True),
             ("after the update", self.fit.after, False, True),
             ("with training=False", self.before, False, True),

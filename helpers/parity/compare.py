@@ -63,6 +63,24 @@ def name(variable):
     return "/".join(path.split("/")[-2:])
 
 
+def kind_of(variable):
+    """What a variable without a gradient is called in a report."""
+    return (
+        "BatchNorm statistics"
+        if "moving_" in name(variable)
+        else "non-trainable variable"
+    )
+
+
+def is_finite(array):
+    return bool(np.isfinite(array).all())
+
+
+def are_broken(yours, fit):
+    """Whether both have numbers that are not finite: nothing is left to compare."""
+    return not is_finite(yours) and not is_finite(fit)
+
+
 class Comparison:
     """All differences between two outcomes of one step from the same state.
 
@@ -172,10 +190,10 @@ class Comparison:
         return Difference("learning rate", "learning_rate", yours, expected, words)
 
     def _updates(self):
-        if self.used is None:
+        if self.used is None and not self._is_idle():
             return
         steps = [self._count(self.bench.fit_optimizer, self.fit)]
-        steps.append(self._count(self.used, self.yours))
+        steps.append(self._count(self.used or self.bench.optimizer, self.yours))
         expected, yours = steps
         if yours != expected:
             words = (
@@ -183,6 +201,19 @@ class Comparison:
                 f"{expected}"
             )
             yield Difference("updates", "iterations", yours, expected, words)
+
+    def _is_idle(self):
+        """Whether nothing moved in yours, and in fit only the optimizer.
+
+        So it is where gradients accumulate over several steps.
+        """
+        moved = [
+            not np.array_equal(before, after)
+            for variable in self.trainable
+            for before, *ends in [self.states(variable)]
+            for after in ends
+        ]
+        return self.bench.optimizer is self.bench.fit_optimizer and not any(moved)
 
     def _count(self, optimizer, outcome):
         key = id(counter_of(optimizer))
@@ -221,7 +252,7 @@ class Comparison:
             largest = max(np.abs(fit.values).max(), np.abs(yours.values).max())
             allowed = 5 * self.rtol * largest + noise + fit.rounding + yours.rounding
             errors = np.abs(yours.values - fit.values)
-            if np.isnan(errors).any() and np.isnan(fit.values).any():
+            if are_broken(yours.values, fit.values):
                 continue
             if not (errors <= allowed).all():
                 place = np.unravel_index(np.argmax(errors - allowed), errors.shape)
@@ -241,7 +272,7 @@ class Comparison:
                 continue
             _, fit, yours = self.states(slot)
             allowed = 50 * self.rtol * np.abs(fit).max() + self.noise() + 1e-12
-            if not (np.abs(yours - fit) <= allowed).all() and not np.isnan(fit).any():
+            if not (np.abs(yours - fit) <= allowed).all() and is_finite(fit):
                 pair = self._extreme(slot)
                 words = f"the optimizer's `{name(slot)}` is {show(*pair)}"
                 yield Difference("optimizer slot", name(slot), *pair, words)
@@ -261,7 +292,7 @@ class Comparison:
             allowed = 3 * self.rtol * update.max() + reach * np.minimum(doubt, 2.5)
             allowed = allowed + 8 * EPSILON * np.abs(fit) * (self.rtol / 2e-5)
             errors = np.abs(yours - fit)
-            if self.is_noise(index) or np.isnan(fit).any() and np.isnan(yours).any():
+            if self.is_noise(index) or are_broken(yours, fit):
                 continue
             if not (errors <= allowed).all():
                 pair = self._extreme(variable)
@@ -282,11 +313,9 @@ class Comparison:
             errors = np.abs(yours - fit)
             if (errors <= allowed).all() or unmoved != (still and moved > 0):
                 continue
-            if np.isnan(fit).any() and np.isnan(yours).any():
+            if are_broken(yours, fit):
                 continue
-            quantity = "BatchNorm statistics"
-            if "moving_" not in name(variable):
-                quantity = "non-trainable variable"
+            quantity = kind_of(variable)
             pair = self._extreme(variable)
             layer, _, short = name(variable).rpartition("/")
             words = f"{short} of `{layer}` " + (
@@ -334,10 +363,25 @@ def read_gradients(optimizer, trainable, before, outcome, rate=None):
         share = 1 - keep
     else:
         return None
-    slots = [v for v in optimizer.variables if name(v).endswith(f"_{slot}")]
-    if len(slots) != len(trainable) or not share:
+    slots = slots_of(optimizer, trainable, slot)
+    if slots is None or not share:
         return None
     return [_from_slot(s, keep, share, power, before, outcome) for s in slots]
+
+
+def slots_of(optimizer, trainable, slot):
+    """An optimizer's slots of one kind, in the order of the variables; None if unclear.
+
+    An optimizer keeps them in the order in which it first met the variables.
+    """
+    found = [v for v in optimizer.variables if name(v).endswith(f"_{slot}")]
+    by_name = {name(v).split("/")[-1]: v for v in found}
+    names = [f"{suffix(v)}_{slot}" for v in trainable]
+    if len(by_name) == len(found) and set(names) == set(by_name):
+        return [by_name[key] for key in names]
+    if [tuple(v.shape) for v in found] == [tuple(v.shape) for v in trainable]:
+        return found
+    return None
 
 
 def _from_step(variable, rate, before, outcome):

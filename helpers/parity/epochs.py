@@ -16,10 +16,27 @@ from helpers.parity.bench import (
     quiet_warnings,
     rate_of,
     refused,
+    told_of,
 )
-from helpers.parity.compare import counted, name, same, show, tolerance
+from helpers.parity.compare import (
+    are_broken,
+    counted,
+    kind_of,
+    name,
+    same,
+    show,
+    suffix,
+    tolerance,
+)
 from helpers.parity.report import First, Report
-from helpers.parity.stepwise import Stepwise, error_found, gathered, listed
+from helpers.parity.stepwise import (
+    Stepwise,
+    copied,
+    error_found,
+    exploding,
+    gathered,
+    listed,
+)
 
 MOST_STEPS = 5000  # of one epoch
 FEW_STEPS = 40  # below this, tracing a function costs more than it saves
@@ -51,7 +68,8 @@ def loop(train, model, dataset, epochs=2):
         raise ParityError(f"`train` is a {type(train).__name__}; give a function.")
     whole = isinstance(epochs, (int, np.integer)) and not isinstance(epochs, bool)
     if not whole or epochs < 1:
-        raise ParityError(f"`epochs` is {epochs!r}; give a whole number from 1 on.")
+        shown = repr(epochs) if np.isscalar(epochs) else f"a {type(epochs).__name__}"
+        raise ParityError(f"`epochs` is {shown}; give a whole number from 1 on.")
     given, batches = frozen(dataset)
     bench = Bench(model, batches[0], train)
     try:
@@ -64,8 +82,12 @@ def frozen(dataset):
     """The dataset with its order fixed, and its batches as a list."""
     if not isinstance(dataset, tf.data.Dataset):
         if isinstance(dataset, keras.utils.PyDataset):
-            dataset = [dataset[i] for i in range(len(dataset))]
-        given = gathered(dataset, MOST_STEPS)
+            dataset = read_all(dataset)
+        given = gathered(dataset, MOST_STEPS + 1)
+        if len(given) > MOST_STEPS:
+            raise ParityError(
+                f"There are more than {MOST_STEPS} batches; give the first 20."
+            )
         return given, listed(given, MOST_STEPS)
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
         raise ParityError(
@@ -80,11 +102,19 @@ def frozen(dataset):
     return given, batches
 
 
+def read_all(batches):
+    """The batches of a `PyDataset`, as a list."""
+    try:
+        return [batches[place] for place in range(len(batches))]
+    except Exception as error:
+        raise ParityError(f"The batches stopped with {told_of(error)}") from None
+
+
 class Run:
     """What one run over epochs left: logs per epoch, logs per batch, states."""
 
-    def __init__(self):
-        self.logs, self.running, self.ends, self.after = [], [], [], None
+    def __init__(self, after=None):
+        self.logs, self.running, self.ends, self.after = [], [], [], after
 
 
 class Loop:
@@ -106,6 +136,8 @@ class Loop:
 
     def report(self):
         fit = self.fit()
+        if told := exploding([logs.get("loss") for logs in fit.running]):
+            raise ParityError(f"{told} Compare with a smaller learning rate.")
         mine = self.theirs(self.given, self.epochs)
         if mine.error:
             return self._stopped(mine, fit)
@@ -118,7 +150,7 @@ class Loop:
             fit, found = self._by_xla(fit, mine, found)
         rows = self._rows(fit, mine)
         if not any(found):
-            return Report(None, self._nothing(mine), rows, "epoch")
+            return Report(None, self._nothing(fit, mine), rows, "epoch")
         return self._located(fit, mine, *found, rows)
 
     def fit(self, mode=None, nudge=None, anew=(), reset=True, finalise=True):
@@ -163,11 +195,18 @@ class Loop:
         bench.put(self.begin)
         bench.model.reset_metrics()
         read = functools.partial(self._read, epochs)
+        if isinstance(given, list):
+            given = copied(given)
         call = functools.partial(self.train, bench.model, given, epochs)
         return bench.theirs(call, "your loop", read)
 
     def _read(self, epochs, returned):
         rows = read_epochs(returned, self.names)
+        if returned is not None and not rows:
+            self.unread = (
+                " What your loop returned could not be read as logs; return a list of "
+                "dicts, one per epoch."
+            )
         if rows and len(rows) != epochs:
             self.unread = (
                 f" Your loop returned {len(rows)} logs for {epochs} epochs; they were "
@@ -280,14 +319,37 @@ class Loop:
         at_step = None
         if wrong_logs or self.epochs == 1 or not self._first_is_right():
             at_step = self._step_by_step(mine, bool(apart or counts))
+        if at_step and at_step.first.step == 1 and (outside := self._outside()):
+            return Report(*outside, rows, "epoch")
         if at_step or of_logs and not self.random:
             return at_step or of_logs
         if not counts and self.random and self._draws_less(fit, mine):
             return self._later(fit, mine, counts, apart, rows)
         if not counts and self._is_chance(mine):
             self.chance = True
-            return Report(None, self._nothing(mine), rows, "epoch")
+            return Report(None, self._nothing(fit, mine), rows, "epoch", chance=True)
         return self._later(fit, mine, counts, apart, rows)
+
+    def _outside(self):
+        """What the loop does to the model without any batch: `(First, sentence)`."""
+        bench = self.bench
+        part = [] if isinstance(self.given, list) else self.given.take(0)
+        start = self._start()
+        mine = bench.theirs(lambda: self.train(bench.model, part, 1), "your loop")
+        moved = [
+            variable
+            for variable in [*bench.trainable(), *bench.others()]
+            if not np.array_equal(start[id(variable)], mine.after[id(variable)])
+        ]
+        key = id(counter_of(bench.fit_optimizer))
+        stepped = int(mine.after[key]) != int(start[key])  # it has batches of its own
+        if stepped or not moved:  # an error comes later: there is nothing to divide by
+            return None
+        words = f"`{name(moved[0])}` is changed outside of the steps, at the begin or "
+        words += "end of an epoch: your loop does so even without a batch"
+        pair = self._pair(moved[0], mine, Run(start))
+        first = First(1, None, self._kind(moved[0]), name(moved[0]), *pair)
+        return first, sentence_of(1, words)
 
     def _is_chance(self, mine):
         """Whether two runs of the same loop differ as well, or may for their draws."""
@@ -355,15 +417,50 @@ class Loop:
             rows.append({"yours": yours.loss, "fit": fit.running.get("loss")})
             rows[-1]["difference"] = apart_most(bench, fit, yours)
             if found:
-                found = self._order(step, yours) or found
+                found = self._order(step, yours) or self._shuffled(step, yours) or found
                 report = self._at_step(watch, found, step, rows)
-                if not state_differs or found[0] not in ("loss", "metric"):
+                if not state_differs or watch.moves or yours.error:
                     return report
                 later = later or report
-            fits, theirs = fit.unfinished, yours.after
+            fits, theirs, watch.last = fit.unfinished, yours.after, self.batches[step]
         if looks < len(self.batches):
-            return self._last_batch(watch, rows) or later
+            at_last = self._last_batch(watch, rows)
+            return at_last or self._between(watch, looks, rows) or later
         return later
+
+    def _between(self, watch, right, rows):
+        """A `Report` on the first step after step `right` that differs, or None.
+
+        Found by halving: a loop over the first batches is right, or it is not.
+        """
+        wrong = len(self.batches)
+        if self.random or not self._is_apart_after(wrong):
+            return None
+        while wrong - right > 1:
+            middle = (right + wrong) // 2
+            apart = self._is_apart_after(middle)
+            right, wrong = (right, middle) if apart else (middle, wrong)
+        theirs = self._after(right)
+        found = watch.one(
+            self.batches[right], theirs, self._start(), self._call_on(right + 1)
+        )[2]
+        return self._at_step(watch, found, right, rows) if found else None
+
+    def _after(self, count):
+        """The state after the learner's loop over the first batches."""
+        self._start()
+        return self.bench.theirs(self._call_on(count), "your loop").after
+
+    def _is_apart_after(self, count):
+        """Whether the learner's loop over the first batches ends elsewhere than fit."""
+        whole = self.batches, self.epochs
+        self.batches, self.epochs = whole[0][:count], 1
+        try:
+            mine = Run(self._after(count))
+            twins = [self.fit(nudge=seed) for seed in (1, 2)]
+            return bool(self._apart(self.fit(), mine, twins))
+        finally:
+            self.batches, self.epochs = whole
 
     def _order(self, step, yours):
         """What is found if the batches so far, in another order, give the state."""
@@ -383,6 +480,20 @@ class Loop:
             self.batches, self.epochs = whole
         return None
 
+    def _shuffled(self, step, yours):
+        """What is found if the loop, run again, gives something else; or None."""
+        if self.random or yours.error or step == 0:
+            return None
+        again = self._after(step + 1)
+        weights = self.bench.trainable()
+        if all(same(again[id(v)], yours.after[id(v)], 1e-4, 1.0) for v in weights):
+            return None
+        words = (
+            "run twice from the same start, your loop gives different weights: does it "
+            "shuffle the rows, or draw random numbers?"
+        )
+        return "order of rows", "dataset", None, None, words
+
     def _start(self):
         self.bench.put(self.begin)
         self.bench.model.reset_metrics()
@@ -391,7 +502,7 @@ class Loop:
     def _call_on(self, count, skip=0):
         """Run the learner's loop for one epoch on some of the batches."""
         if isinstance(self.given, list):
-            part = self.given[skip : skip + count]
+            part = copied(self.given[skip : skip + count])
         else:
             part = self.given.skip(skip).take(count)
 
@@ -437,6 +548,11 @@ class Loop:
                 f"the optimizer took {counted(counts[0], 'update')} where fit took "
                 f"{counts[1]}, in all"
             )
+            if counts[0] * self.epochs == counts[1] and self.epochs > 1:
+                words += (
+                    ": as many as in one epoch; are the others missing, or is its "
+                    "state set back in each?"
+                )
             still = "updates", "iterations", words, *counts
         quantity, where, words, *pair = still or self._why(
             fit, mine, apart, epoch, runs
@@ -490,33 +606,31 @@ class Loop:
             return None
         still = [v for v in self.bench.others() if is_still(v)]
         dropout = [seed for seed in self.bench.seeds() if is_still(seed)]
-        ask = "is training=True used in every epoch?"
+        ask = "is training=True used in every epoch"
         if still:
-            words = f"`{name(still[0])}` stands still in epoch {epoch}: {ask}"
-            quantity = "BatchNorm statistics"
-            if "moving_" not in name(still[0]):
-                quantity = "non-trainable variable"
-            return quantity, name(still[0]), words, *self._pair(still[0], mine, fit)
+            words = f"`{name(still[0])}` stands still in epoch {epoch}: {ask}?"
+            pair = self._pair(still[0], mine, fit)
+            return kind_of(still[0]), name(still[0]), words, *pair
         if dropout:
-            words = f"dropout draws no numbers in epoch {epoch}: {ask}"
+            words = f"dropout draws no new numbers in epoch {epoch}: {ask}, and is "
+            words += "no seed set back?"
             return "dropout", name(dropout[0]), words, None, None
         return None
 
     def _why(self, fit, mine, apart, epoch, runs):
         """`(quantity, where, words, yours, expected)` of weights that part."""
-        bench, where = self.bench, name(apart[0])
-        pair = self._pair(apart[0], mine, fit)
+        where, pair = name(apart[0]), self._pair(apart[0], mine, fit)
         rates = self._rates(runs)
         if rates:
             words = f"the learning rate is {show(*rates)}"
             return "learning rate", "learning_rate", words, *rates
-        slots = {id(v) for v in bench.fit_optimizer.variables} & self.begin.keys()
-        if not self._apart(self.fit(anew=slots), mine):
-            words = "the optimizer starts anew in every epoch"
-            return "optimizer slot", where, words, *pair
-        weights = {id(v) for v in bench.trainable()}
-        if not self._apart(self.fit(anew=weights), mine):
-            return "weights", where, "the weights start anew in every epoch", *pair
+        if mine.changed:
+            words = f"your loop sets the optimizer's {mine.changed}"
+            return "optimizer settings", where, words, *pair
+        for quantity, what, keys in self._restarts():
+            if not self._apart(self.fit(anew=keys), mine):
+                words = f"{what} anew in every epoch"
+                return quantity, where, words, *pair
         words = f"after it `{where}` is not what fit makes it"
         if epoch > 1:
             before = "epoch 1 is" if epoch == 2 else f"epochs 1 to {epoch - 1} are"
@@ -532,7 +646,34 @@ class Loop:
                 else "; the first steps are right one by one, so look at the order of "
                 "the batches and at what one step leaves to the next"
             )
-        return "weights", where, words, *pair
+        return self._kind(apart[0]), where, words, *pair
+
+    def _kind(self, variable):
+        if any(variable is one for one in self.bench.trainable()):
+            return "weights"
+        if any(variable is one for one in self.bench.others()):
+            return kind_of(variable)
+        return "optimizer slot"
+
+    def _restarts(self):
+        """`(quantity, words, ids)` of what may be made or set back between epochs."""
+        bench = self.bench
+        trainable, optimizer = bench.trainable(), bench.fit_optimizer.variables
+        slots = {id(v) for v in optimizer} & self.begin.keys()
+        yield "optimizer slot", "the optimizer starts", slots
+        yield "weights", "the weights start", {id(v) for v in trainable}
+        others = {id(v) for v in bench.others()}
+        if others:
+            names = dict.fromkeys(f"`{name(v)}`" for v in bench.others())
+            what = " and ".join(list(names)[:2])
+            yield kind_of(bench.others()[0]), f"{what} start", others
+        for layer in list(dict.fromkeys(name(v).split("/")[0] for v in trainable))[:9]:
+            inside = [v for v in trainable if name(v).split("/")[0] == layer]
+            yield "weights", f"the weights of `{layer}` start", {id(v) for v in inside}
+            ends = tuple(f"{suffix(v)}_" for v in inside)
+            kept = {id(v) for v in optimizer if any(e in name(v) for e in ends)}
+            what = f"what the optimizer keeps of `{layer}` starts"
+            yield "optimizer slot", what, kept & self.begin.keys()
 
     def _rates(self, runs):
         """The learning rates, yours and fit's, that an epoch begins or ends with.
@@ -574,7 +715,7 @@ class Loop:
         running = [logs[key] for logs in running]
         if epoch:
             kept = self.fit(reset=False).logs[epoch][key]
-            reason = f"not reset between epochs, it is the mean over {epoch + 1}"
+            reason = f"not reset between epochs, it is that of {epoch + 1} together"
             yield reason, none, kept
         yield from other_means(running, np.asarray(self.sizes, float))
         yield "0 means that nothing was counted", none, 0.0
@@ -622,7 +763,7 @@ class Loop:
             first, f"{words[0].upper()}{words[1:]}.", self._rows(fit, mine), "epoch"
         )
 
-    def _nothing(self, mine):
+    def _nothing(self, fit, mine):
         what = "logs, weights" if mine.logs else "weights"
         text = (
             f"No difference in {counted(self.epochs, 'epoch')} of "
@@ -630,11 +771,17 @@ class Loop:
         )
         if not mine.logs and not self.unread:
             text += " Your loop returned no logs, so none were compared."
+        known = {key for logs in mine.logs for key in logs}
+        if mine.logs and not known & set(fit.logs[0]):
+            told = ", ".join(f"`{key}`" for key in sorted(known)[:3])
+            text = text.replace("logs, weights", "weights")
+            text += f" None of your logs ({told}) has a name of fit's to compare with."
         if self.chance:
             text = (
-                "No difference that can be told from chance: step by step your loop "
-                "does what fit does, and over all steps it draws other random numbers "
-                "(dropout) or another order of the batches (does it shuffle?)."
+                "No difference that can be told from chance: the first steps of your "
+                "loop do what fit does, and over all steps it draws other random "
+                "numbers (dropout, noise) or another order of the rows (does it "
+                "shuffle?)."
             )
         return text + self.unread
 
@@ -670,7 +817,7 @@ def is_apart(begin, fit, mine, twins, model):
     get, rounding gets, too.
     """
     fit, mine, begin = (np.asarray(a, "float64") for a in (fit, mine, begin))
-    if np.isnan(fit).any() and np.isnan(mine).any():
+    if are_broken(mine, fit):
         return False
     factor = tolerance(model) / 2e-5
     noise = max((rms(np.asarray(twin, "float64") - fit) for twin in twins), default=0.0)
@@ -740,9 +887,25 @@ def read_epochs(returned, names):
     for entry in returned:
         if not isinstance(entry, dict):
             parts = entry if isinstance(entry, (list, tuple, np.ndarray)) else [entry]
+            if not is_readable(parts, names):
+                return []
             entry = dict(zip(keys, parts, strict=False))
         rows.append(pack(entry))
     return rows if all(rows) else []
+
+
+def is_readable(parts, names):
+    """Whether a list or tuple of an epoch may be `(loss, metric)`.
+
+    It is not where it has more entries, begins with a whole number (the epoch's), or
+    has a second number that the only metric cannot be.
+    """
+    if len(parts) > 1 + max(1, len(names)) or isinstance(parts[0], int):
+        return False
+    shares = ("accuracy", "acc", "precision", "recall", "auc")
+    is_share = len(names) == 1 and names[0].endswith(shares)
+    second = number(parts[1]) if len(parts) > 1 else None
+    return not (is_share and second is not None and np.max(second) > 1 + 1e-6)
 
 
 def as_list(value):

@@ -32,12 +32,14 @@ class Report:
         rows: list of dicts, one per step or epoch: `yours` and `fit`, losses or None,
             and `difference`, the largest one of any weight.
         unit: "step" or "epoch", what a row is.
+        chance: whether what differs cannot be told from random numbers.
     """
 
     first: First | None
     sentence: str
     rows: list = field(default_factory=list)
     unit: str = "step"
+    chance: bool = False
 
     def __repr__(self):
         return self.sentence
@@ -50,4 +52,4 @@ class Report:
         place = None
         if self.first:
             place = self.first.step if self.unit == "step" else self.first.epoch
-        plots.side_by_side(self.rows, unit=self.unit, place=place, word=word)
+        plots.side_by_side(self.rows, self.unit, place, word, self.chance)

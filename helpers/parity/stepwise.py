@@ -7,9 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from helpers.checks.evidence import describe_error
 from helpers.parity import settings
-from helpers.parity.bench import Bench, ParityError, arguments, refused
+from helpers.parity.bench import Bench, ParityError, arguments, refused, told_of
 from helpers.parity.causes import Detective, batch_size
 from helpers.parity.compare import Comparison, same
 from helpers.parity.report import First, Report
@@ -62,9 +61,7 @@ def gathered(batches, most):
     try:
         return list(itertools.islice(source, most))
     except Exception as error:
-        told = describe_error(error)
-        reason = f"{told['type']}: {told['message']}"
-        raise ParityError(f"The batches stopped with {reason}") from None
+        raise ParityError(f"The batches stopped with {told_of(error)}") from None
 
 
 def listed(batches, most):
@@ -103,8 +100,9 @@ class Stepwise:
 
     def __init__(self, bench, step, what="your step"):
         self.bench, self.step, self.what = bench, step, what
-        self.scale, self.earlier, self.chance = 0.0, [], False
+        self.scale, self.earlier, self.chance, self.draws = 0.0, [], False, ""
         self.last = None  # the batch of the step before
+        self.moves = False  # whether the last step ended in another state than fit's
         self.settings = None  # those that the learner's last step left
         self.late = False  # whether a run may end with a new learning rate
         model = bench.model
@@ -118,12 +116,15 @@ class Stepwise:
         bench.put(bench.begin)
         bench.model.reset_metrics()
         fits = yours = bench.note()
-        pairs = zip(batches, given, strict=True)
+        pairs, end = zip(batches, given, strict=True), ""
         for number, (batch, as_given) in enumerate(pairs, 1):
-            call = functools.partial(step_on, self.step, as_given)
+            call = functools.partial(step_on, self.step, copied(as_given))
             fit, mine, found = self.one(batch, fits, yours, call, first is None)
             returned |= mine.loss is not None
             rows.append(row(bench, fit, mine))
+            end = exploding([one["fit"] for one in rows])
+            if end:
+                break
             if found and first is None:
                 first, sentence = self.told(found, number, batches)
             fits, yours, self.last = fit.after, mine.after, batch
@@ -133,8 +134,9 @@ class Stepwise:
                 yours = {**yours, **{k: fits[k] for k in self.shared if k in fits}}
                 fits = yours
         if first is None:
-            sentence = self.nothing(len(batches), returned)
-        return Report(first, sentence, rows)
+            sentence = self.nothing(len(rows) - bool(end), returned)
+            sentence += f" {end} What comes then is not compared." if end else ""
+        return Report(first, sentence, rows, chance=first is None and self.chance)
 
     def one(self, batch, fits, yours, call, judge=True):
         """One step of fit from the state `fits`, and the learner's `call` from `yours`.
@@ -162,6 +164,8 @@ class Stepwise:
             return fit, mine, error_found(mine)
         self.scale = max([self.scale, *finite(fit.loss)])
         comparison = self._compare(fits, fit, mine)
+        quantities = {d.quantity for d in comparison.differences}
+        self.moves = bool(quantities - {"loss", "metric"})
         if not comparison.differences:
             self._remember(comparison)
             return fit, mine, None
@@ -211,10 +215,22 @@ class Stepwise:
             and self._in_spread(batch, before, mine)
         ):
             self.chance = True
+            self.draws = self._draws(before, fit, mine)
             return fit, comparison, None
         if again and not self._is_known(cause):
             cause = "dropout", self._without_draws(before)
         return fit, comparison, describe(comparison, cause)
+
+    def _draws(self, before, fit, mine):
+        """Words where a step draws random numbers more often than fit's; else ""."""
+        for seed in self.bench.seeds():
+            was, fits, yours = (
+                int(s[id(seed)][-1]) for s in (before, fit.after, mine.after)
+            )
+            if fits > was and (yours - was) % (fits - was) == 0 and yours > fits:
+                often = (yours - was) // (fits - was)
+                return f" ({often} times as many: is the model called more than once?)"
+        return ""
 
     def _draws_again(self, before, fit, mine):
         """Whether a seed that fit moves on stays where it is, or goes back."""
@@ -299,19 +315,38 @@ class Stepwise:
         step = f"{count} step{'' if count == 1 else 's'}"
         what = "loss, weights" if returned else "weights"
         sentence = f"No difference in {step}: {what} and statistics are fit's."
+        if self.chance:
+            sentence = (
+                f"No difference in {step} that can be told from chance: the model "
+                f"draws random numbers, and yours were others than fit's{self.draws}."
+            )
         if not returned:
             sentence += " Your step returned no loss, so losses were not compared."
-        if self.chance:
-            sentence += (
-                " The model draws random numbers, and yours were others than fit's; "
-                "the numbers lie within what chance does."
-            )
         return sentence
 
 
 def step_on(step, batch):
     """Call a step with as much of a batch as it takes."""
     return step(*arguments(step, batch))
+
+
+def exploding(losses):
+    """A sentence where fit's own loss grows beyond all bounds; "" if it does not.
+
+    There, the last digit of a weight decides about the next step.
+    """
+    start = abs(losses[0]) if losses and losses[0] is not None else 0.0
+    for place, loss in enumerate(losses, 1):
+        if loss is not None and not abs(loss) < 1e9 * (1 + start):
+            return f"fit's own loss is {loss:.3g} in step {place}: it explodes."
+    return ""
+
+
+def copied(batches):
+    """The same batches in arrays of their own: a step may write into what it gets."""
+    return keras.tree.map_structure(
+        lambda part: part.copy() if isinstance(part, np.ndarray) else part, batches
+    )
 
 
 def error_found(mine):
@@ -334,7 +369,7 @@ def describe(comparison, cause):
     forgets = first.quantity == "updates" and cause and cause[0] == "optimizer slot"
     if (first.quantity in SURE or first.where == "shape") and not forgets:
         cause = None
-    settings = settings_that_differ(comparison)
+    settings = "; ".join(settings_that_differ(comparison))
     if cause:
         quantity, words = cause
         loss = [d for d in differences if d.quantity == "loss"]
@@ -358,19 +393,23 @@ def describe(comparison, cause):
 
 
 def settings_that_differ(comparison):
-    """How the learner's own optimizer is set up otherwise; "" if it is not."""
+    """How the learner's optimizer is set up otherwise: words, one for each way."""
     fit, yours = comparison.bench.fit_optimizer, comparison.used
+    if comparison.yours.changed:
+        yield f"your code sets the optimizer's {comparison.yours.changed}"
     if yours is None or yours is fit:
-        return ""
+        return
     if type(yours) is not type(fit):
-        return f"your optimizer is {type(yours).__name__}, fit's {type(fit).__name__}"
+        yield f"your optimizer is {type(yours).__name__}, fit's {type(fit).__name__}"
+        return
     other = yours.get_config()
     wrong = [
         f"{key} {other.get(key)} (fit: {value})"
         for key, value in fit.get_config().items()
         if key not in ("name", "learning_rate") and other.get(key) != value
     ]
-    return f"your optimizer has {' and '.join(wrong)}" if wrong else ""
+    if wrong:
+        yield f"your optimizer has {' and '.join(wrong)}"
 
 
 def matches(comparison):

@@ -8,7 +8,7 @@ LOWEST = 1e-9  # what a difference of nothing is drawn at
 ROUNDING = 1e-6  # about where float32 stops to tell weights apart
 
 
-def side_by_side(rows, unit="step", place=None, word=None):
+def side_by_side(rows, unit="step", place=None, word=None, chance=False):
     """Both losses, and below them the largest difference of any weight, on a log scale.
 
     Args:
@@ -17,6 +17,7 @@ def side_by_side(rows, unit="step", place=None, word=None):
         unit: "step" or "epoch".
         place: int, the row of the first difference, counted from 1; None for none.
         word: str, the quantity that differs first.
+        chance: whether what differs cannot be told from chance.
     """
     numbers = np.arange(1, len(rows) + 1)
     columns = {key: _column(rows, key) for key in ("yours", "fit", "difference")}
@@ -26,14 +27,14 @@ def side_by_side(rows, unit="step", place=None, word=None):
         _draw_difference(axes[1], numbers, columns["difference"])
         for panel in axes:
             panel.set_xlim(0.5, len(rows) + 0.5)
-            panel.xaxis.get_major_locator().set_params(integer=True)
+            panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
             if place is not None:
                 panel.axvline(place, color=GREY, linewidth=1)
         if place is not None:
             note = {"xytext": (6, 6), "textcoords": "offset points", "va": "bottom"}
             axes[1].annotate(word, (place, 2 * ROUNDING), **note)
 
-    title = "Your loop and fit agree"
+    title = "Your loop and fit agree" + (", up to chance" if chance else "")
     if word is not None:
         where = "" if place is None else f" at {unit} {place}"
         title = f"They part{where}: {word}"
