@@ -438,6 +438,28 @@ def latin_1(notebook):
     return as_bytes(notebook).decode().encode("cp1252", "replace")
 
 
+HALF = "half of a character"
+
+
+def half_of(name):
+    """Half of an emoji in an answer, as an editor leaves it that cuts text."""
+
+    def make(notebook):
+        cell_of(notebook, name)["source"] += "  # HERE"
+        return as_bytes(notebook).replace(b"HERE", b"\\ud83d")
+
+    return make
+
+
+def half_in_metadata(notebook):
+    """The same in what is no answer: an id, an output, a picture's name."""
+    output = {"output_type": "stream", "name": "stdout", "text": "HERE"}
+    picture = {"HERE": {"image/png": "aGVsbG8="}}
+    text = prose("![](attachment:HERE)") | {"attachments": picture, "id": "HERE"}
+    notebook["cells"] += [code("x = 1", outputs=[output]), text]
+    return as_bytes(notebook).replace(b"HERE", b"\\ude00")
+
+
 def repeated(notebook):
     """Two files in one: the released one behind the learner's."""
     return as_bytes(notebook) + b"\n" + as_bytes(notebook)
@@ -556,7 +578,11 @@ BYTES = [
     Case("NUL at the end", bytes_(lambda content: content + b"\0" * 4096)),
     Case("NUL between", bytes_(lambda c: c.replace(b"\n", b"\0\n\0")), "zero bytes"),
     Case("Windows line ends", bytes_(lambda c: c.replace(b"\n", b"\r\n"))),
-    Case("half of a character", text_(lambda t: t.replace("Warm", "\\ud83dWarm"))),
+    Case("half a character in text", half_of("leaked_statistics"), HALF),
+    Case("half a character in code", half_of("xent"), HALF),
+    Case("half a character in metadata", half_in_metadata, HALF),
+    Case("both halves", text_(lambda t: t.replace("Warm", "\\ud83d\\ude00Warm"))),
+    Case("no half", text_(lambda t: t.replace("Warm", "\\\\ud83dWarm"))),
 ]
 CODECS = ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
 BYTES += [

@@ -41,7 +41,8 @@ def answers_of(notebook):
 
 def assert_can_be_graded(found, number=0):
     """Valid, and the released one but for answers and own cells."""
-    nbformat.validate(nbformat.reads(doctor.as_text(found.notebook), 4))
+    text = doctor.as_text(found.notebook).encode()  # which half a character is not
+    nbformat.validate(nbformat.reads(text.decode(), 4))
     want = {c.id: c for c in skeleton(number).cells}
     have = [c for c in found.notebook.cells if not c.id.startswith("own-")]
     assert [c.id for c in have] == list(want)
@@ -94,6 +95,16 @@ def test_what_is_no_notebook_is_named(name):
     assert_can_be_graded(found)
     assert told in found.problem and len(found.problem) < 200
     assert found.problem.endswith(".") and "Traceback" not in found.problem
+
+
+def test_half_a_character_is_nowhere_in_what_goes_on():
+    """Not in outputs either, which `course doctor` prints, nor in a picture's name."""
+    case = next(one for one in CASES if one.name == "half a character in metadata")
+    found = repair(damaged(case), skeleton())
+    cells = [cell for name, cell in found.origins.items() if name.startswith("own-")]
+    assert [len(cell.outputs) + len(cell.pictures) for cell in cells] == [1, 1]
+    assert "\ufffd" in str(cells)
+    str(cells).encode()
 
 
 def test_a_file_of_more_than_200_mb_is_named():

@@ -28,6 +28,9 @@ PICTURES = ("image/png", "image/jpeg", "image/gif")
 MOST_PICTURE = 8 * 2**20  # characters
 BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 SAYS_NOTHING = ("code", "markdown", "raw", "heading")
+# Halves of a character as JSON and Python write them; whole ones are group 2.
+HIGH, LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+ESCAPED = re.compile(rf"(?<!\\)((?:\\\\)*)(?:({HIGH}{LOW})|{HIGH}|{LOW})")
 
 
 class Unreadable(ValueError):
@@ -78,6 +81,7 @@ def read_cells(content):
     if not content.strip(b"\x00 \t\r\n"):
         raise Unreadable("The file is empty.")
     text, repairs = _decoded(content)
+    text = _without_halves(text, repairs)
     try:
         cells = _parsed(text, repairs)
     except Unreadable as error:
@@ -123,6 +127,16 @@ def _wide(content):
         if start[zeros::2].count(0) > 100 > 10 > start[letters::2].count(0):
             return name
     return ""
+
+
+def _without_halves(text, repairs):
+    """Without halves of characters: Python reads them, but no file can hold them."""
+    whole = ESCAPED.sub(lambda one: one[0] if one[2] else f"{one[1]}\ufffd", text)
+    if whole != text:
+        repairs.append(
+            "The file held half of a character, as of an emoji; it is \ufffd now."
+        )
+    return whole
 
 
 def _named(content, text):
