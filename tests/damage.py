@@ -174,6 +174,25 @@ def merged_into_its_text(notebook):
     return notebook
 
 
+def all_in_one(times=1):
+    """All code in cells of the learner's own, at the end; the others are empty."""
+
+    def make(notebook):
+        cells = [
+            cell
+            for cell in notebook["cells"]
+            if cell["metadata"].get("nbgrader", {}).get("solution")
+            and cell["cell_type"] == "code"
+        ]
+        source = "\n\n".join(cell["source"] for cell in cells)
+        for cell in cells:
+            cell["source"] = "raise NotImplementedError()"
+        notebook["cells"] += [code(source + f"\n# {n}") for n in range(times)]
+        return notebook
+
+    return make
+
+
 def swapped(one, other):
     """The sources of two cells change places."""
 
@@ -530,6 +549,8 @@ CELLS = [
         pasted_into("leaked_statistics", "xent"),
         "merged with text",
     ),
+    Case("all in one cell", all_in_one(), "history_rows was found by its name"),
+    Case("all in two cells", all_in_one(2), "history_rows is there 2 times"),
     Case("check and answer swapped", swapped("check-xent", "xent"), "xent was found"),
     Case("two answers swapped", swapped("mlp", "xent"), "xent was found"),
     Case("pasted into another answer", pasted_into("mlp", "xent"), "xent was found"),

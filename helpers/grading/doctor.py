@@ -275,15 +275,16 @@ class _Merge:
                 cell.where = name
 
     def _elsewhere(self, name, wanted):
-        """Cells that define an answer and are not its own, nor as released."""
-        return [
-            cell
-            for cell in self.cells
-            if cell.kind == "code"
-            and cell.where != name
-            and not self._is_released(cell)
-            and _defined(cell.source) & wanted
-        ]
+        """Cells that define an answer and are not its own, nor as released.
+
+        Each once: a cell with many answers was copied for each that was found in it.
+        """
+        found = {}
+        for cell in self.cells:
+            if cell.kind == "code" and _defined(cell.source) & wanted:
+                if cell.where != name and not self._is_released(cell):
+                    found.setdefault((cell.number, cell.source), cell)
+        return list(found.values())
 
     def _worth(self, cell, name):
         """How much of an answer a cell is: 0 nothing, 3 and more a whole one."""
@@ -373,10 +374,12 @@ class _Merge:
                 most = max(self._worth(cell, name) for cell in best)
                 best = [c for c in best if self._worth(c, name) == most]
                 joined = self._assembled(name, changed)
-                best = [joined] if joined else best
+                if joined:
+                    self.taken[name] = joined
+                    continue
             self.taken[name] = best[-1]
             if role in ("exercise", "answer"):
-                self._note_copies(name, copies)
+                self._note_copies(name, changed or copies)
             elif role != "check":
                 for cell in changed[:-1]:
                     cell.where = ""  # another cell of the learner's own
