@@ -404,29 +404,70 @@ def trailing_commas(text):
     return text.replace('"\n  }', '",\n  }').replace("\n  }\n ]", "\n  },\n ]")
 
 
-def conflict(notebook):
-    """A merge conflict in an output count and in an answer that one side has not."""
-    lines = as_bytes(notebook).decode().splitlines()
-    answer = next(k for k, line in enumerate(lines) if '"source": "def xent' in line)
-    empty = ' "source": "def xent(a, b):\\n    raise NotImplementedError()"'
-    lines[answer : answer + 1] = [
-        *("<<<<<<< HEAD", lines[answer], "=======", empty, ">>>>>>> theirs")
-    ]
-    count = next(k for k, line in enumerate(lines) if '"execution_count"' in line)
-    new = lines[count].replace("null", "7")
-    lines[count : count + 1] = [
-        *("<<<<<<< HEAD", lines[count], "=======", new, ">>>>>>> theirs")
-    ]
-    return "\n".join(lines).encode()
+OTHER = {"xent": "def xent(a, b):\n    return 7", "leaked_statistics": "As I said."}
+EMPTY = {
+    "xent": "def xent(a, b):\n    raise NotImplementedError()",
+    "leaked_statistics": "YOUR ANSWER HERE",
+}
 
 
-def conflict_in_a_cell(notebook):
+def _sides(upper, lower):
+    return ["<<<<<<< HEAD", *upper, "=======", *lower, ">>>>>>> theirs"]
+
+
+def conflict(name, other, swap=False):
+    """A merge conflict in an answer, which is the lower side after `swap`."""
+
+    def make(notebook):
+        source = cell_of(notebook, name)["source"]
+        old, new = json.dumps(source), json.dumps(other)
+        lines = as_bytes(notebook).decode().splitlines()
+        at = next(k for k, one in enumerate(lines) if old in one)
+        sides = [[lines[at]], [lines[at].replace(old, new)]]
+        lines[at : at + 1] = _sides(*(sides[::-1] if swap else sides))
+        # And one in a number, as after every run.
+        at = next(k for k, one in enumerate(lines) if '"execution_count"' in one)
+        new = lines[at].replace("null", "7")
+        lines[at : at + 1] = _sides([lines[at]], [new])
+        return "\n".join(lines).encode()
+
+    return make
+
+
+def conflict_in_a_cell(name, other, swap=False):
+    """The same in the cell's text, as by somebody who pasted both."""
+
+    def make(notebook):
+        cell = cell_of(notebook, name)
+        sides = [cell["source"].splitlines(), other.splitlines()]
+        cell["source"] = "\n".join(_sides(*(sides[::-1] if swap else sides)))
+        return notebook
+
+    return make
+
+
+def conflict_in_a_line(notebook):
     cell = cell_of(notebook, "xent")
-    head, body = cell["source"].split("\n", 1)
+    head, *body = cell["source"].splitlines()
     other = f"    return 0 * {head[9:14]}"
-    parts = ["<<<<<<< local", body, "=======", other, ">>>>>>> remote"]
-    cell["source"] = "\n".join([head, *parts])
+    cell["source"] = "\n".join([head, *_sides(body, [other])])
     return notebook
+
+
+CONFLICTS = [
+    Case(
+        f"{name}: {kind.__name__}, {'upper' if not swap else 'lower'} counts, {what}",
+        kind(name, others[name], swap),
+        f"merge conflict; the {'lower' if swap else 'upper'} side counts",
+    )
+    for name in OTHER
+    for kind in (conflict, conflict_in_a_cell)
+    for what, others, swap in [
+        ("both are answered", OTHER, False),
+        ("the other is the starter", EMPTY, False),
+        ("the other is the starter", EMPTY, True),
+    ]
+]
 
 
 def output_broken(notebook):
@@ -563,7 +604,7 @@ CELLS = [
     Case("imports gone", no_imports, "set-up cell was changed"),
     Case("a magic on top", first_line("xent", "%%time")),
     Case("a shell command on top", first_line("xent", "!pip install keras")),
-    Case("conflict in a cell", conflict_in_a_cell, "a merge conflict"),
+    Case("conflict in a line", conflict_in_a_line, "conflict; the upper side counts"),
 ]
 FORMATS = [
     Case("metadata lost", no_metadata),
@@ -588,7 +629,6 @@ FORMATS = [
 BYTES = [
     Case("cut off", cut_off, "file is damaged", CUT),
     Case("trailing commas", text_(trailing_commas), "commas too many"),
-    Case("merge conflict", conflict, "merge conflict"),
     Case("two files in one", repeated, "file is damaged"),
     Case("single quotes", lambda nb: repr(nb).encode(), "single quotes"),
     Case("garbage in an output", output_broken, "file is damaged"),

@@ -14,7 +14,7 @@ from helpers.grading.doctor import repair
 from helpers.lessons import build
 
 LESSONS = build.find(["00", "02"])
-CASES = [*damage.CELLS, *damage.FORMATS, *damage.BYTES]
+CASES = [*damage.CELLS, *damage.FORMATS, *damage.BYTES, *damage.CONFLICTS]
 
 
 @functools.cache
@@ -76,6 +76,13 @@ def test_answers_are_found_and_repairs_told(case):
 
 def without_blank_lines(source):
     return "\n".join(line for line in source.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("case", damage.CONFLICTS, ids=lambda case: case.name)
+def test_of_a_merge_conflict_one_side_is_left(case):
+    found = repair(damaged(case), skeleton())
+    assert answers_of(found.notebook) == answers_of(right(LESSONS[0]))
+    assert not [c.id for c in found.notebook.cells if c.id.startswith("own-")]
 
 
 def told_of(name, change):

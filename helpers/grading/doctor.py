@@ -119,16 +119,21 @@ class _Merge:
         self.repairs.append(sentence)
 
     def _mend_source(self, cell):
-        """Of a merge conflict inside a cell, the first side that is code."""
-        sides = conflict_sides(cell.source)
-        if sides and cell.kind == "code":
-            good = [side.strip("\n") for side in sides if _parses(side)]
-            if good:
-                cell.source = good[0]
-                self._tell(
-                    "A cell held a merge conflict; the upper side counts where it is "
-                    "valid code."
-                )
+        """Of a merge conflict inside a cell, the side that counts, as in a file."""
+        sides = [side.strip("\n") for side in conflict_sides(cell.source) or ()]
+        good = [side for side in sides if cell.kind != "code" or _parses(side)]
+        if good:
+            answered = [side for side in good if not self._is_starter(side)]
+            cell.source = (answered or good)[0]
+            which = "upper" if cell.source == sides[0] else "lower"
+            self._tell(
+                f"Cell {cell.number} held a merge conflict; the {which} side counts."
+            )
+
+    def _is_starter(self, source):
+        """Whether a source is no answer yet."""
+        released = {_squeezed(cell.source) for cell in self.released.cells}
+        return "raise NotImplementedError" in source or _squeezed(source) in released
 
     def _find_by_source(self):
         """What stands there as released is what it is, whatever its id says."""
@@ -379,12 +384,20 @@ class _Merge:
                     continue
             self.taken[name] = best[-1]
             if role in ("exercise", "answer"):
-                self._note_copies(name, changed or copies)
+                self._note_copies(name, copies, changed)
             elif role != "check":
                 for cell in changed[:-1]:
                     cell.where = ""  # another cell of the learner's own
 
-    def _note_copies(self, name, copies):
+    def _note_copies(self, name, copies, changed):
+        side = self.taken[name].side
+        if side and len({cell.side for cell in copies}) > 1:
+            self._tell(
+                f"The answer {name} is on both sides of a merge conflict; the {side} "
+                "side counts."
+            )
+            return
+        copies = changed or copies
         if len({_squeezed(cell.source) for cell in copies}) > 1:
             self._tell(
                 f"The answer {name} is there {len(copies)} times; the last that was "

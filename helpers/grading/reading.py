@@ -6,6 +6,7 @@ is.
 """
 
 import ast
+import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Submitted:
     outputs: tuple = ()
     number: int = 0  # of the cell in the file, from 1
     pictures: dict = field(default_factory=dict)  # pasted ones: name -> {kind: base64}
+    side: str = ""  # of a merge conflict in the file: "upper" or "lower"
 
 
 def read_file(path):
@@ -212,13 +214,25 @@ def _from_python(text):
 
 
 def _unconflicted(text):
-    """Both sides of a file with a merge conflict: the upper, then what is new below."""
+    """Both sides of a file with a merge conflict: where they differ, the lower first.
+
+    Of two answers the last one counts, unless it is the untouched starter.
+    """
     sides = conflict_sides(text)
     if not sides:
         return None
-    upper, lower = (_cells_of(side) for side in sides)
-    seen = [_same(cell) for cell in upper]
-    return {"nbformat": 4, "cells": upper + [c for c in lower if _same(c) not in seen]}
+    upper, lower = ([c for c in _cells_of(s) if isinstance(c, dict)] for s in sides)
+    seen, new = [_same(cell) for cell in upper], [_same(cell) for cell in lower]
+    known, cells = set(seen), []
+    steps = difflib.SequenceMatcher(None, seen, new).get_opcodes()
+    for step, *above, begin, end in steps:
+        mine = upper[slice(*above)]
+        if step != "equal":
+            mine = [cell | {"side": "upper"} for cell in mine]
+            theirs = [k for k in range(begin, end) if new[k] not in known]
+            cells += [lower[k] | {"side": "lower"} for k in theirs]
+        cells += mine
+    return {"nbformat": 4, "cells": cells}
 
 
 def conflict_sides(text):
@@ -245,14 +259,18 @@ def _cells_of(text):
 
 
 def _same(raw):
-    return raw.get("id"), str(raw.get("source")) if isinstance(raw, dict) else raw
+    return str((raw.get("id"), raw.get("source")))
 
 
 MENDS = (
     (None, ""),
     (_without_zeros, "The file held zero bytes; they were taken out."),
     (_without_commas, "The file had commas too many; they were taken out."),
-    (_unconflicted, "The file held a merge conflict; both sides were read."),
+    (
+        _unconflicted,
+        "The file held a merge conflict; the upper side counts, or the lower one where "
+        "only that is answered.",
+    ),
     (_from_python, "The file was in single quotes, no JSON; it was converted."),
 )
 
@@ -350,6 +368,7 @@ def _cell(raw):
     outputs = tuple(one for one in _list(raw.get("outputs")) if isinstance(one, dict))
     found = Submitted(kind, source, names, "", count, outputs)
     found.pictures = _pictures(raw.get("attachments"))
+    found.side = raw["side"] if raw.get("side") in ("upper", "lower") else ""
     return found
 
 
