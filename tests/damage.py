@@ -174,6 +174,30 @@ def merged_into_its_text(notebook):
     return notebook
 
 
+PROMPT = "YOUR ANSWER HERE"
+
+
+def written_beside(step, prompt=PROMPT):
+    """The written answer in a cell of its own, above (0) or below (1) the prompt."""
+
+    def make(notebook):
+        place = place_of(notebook, "leaked_statistics")
+        text = prose(notebook["cells"][place]["source"])
+        notebook["cells"][place]["source"] = prompt
+        notebook["cells"].insert(place + step, text)
+        return notebook
+
+    return make
+
+
+def written_below_question(notebook):
+    place = place_of(notebook, "leaked_statistics")
+    question, answer = notebook["cells"][place - 1 : place + 1]
+    question["source"] += "\n\n" + answer["source"]
+    answer["source"] = PROMPT
+    return notebook
+
+
 def all_in_one(times=1):
     """All code in cells of the learner's own, at the end; the others are empty."""
 
@@ -589,6 +613,21 @@ CELLS = [
         "pasted into the written answer",
         pasted_into("leaked_statistics", "xent"),
         "merged with text",
+    ),
+    Case("written above the prompt", written_beside(0), "found by its place"),
+    Case("written below the prompt", written_beside(1), "found by its place"),
+    Case("written above no prompt", written_beside(0, "\n"), "found by its place"),
+    Case("written below no prompt", written_beside(1, "\n"), "found by its place"),
+    Case(
+        "written beside the prompt, ids lost",
+        lambda notebook: vs_code(written_beside(1)(notebook)),
+        "found by its place",
+    ),
+    Case("written below the question", written_below_question, "its question's cell"),
+    Case(
+        "written below the question, ids lost",
+        lambda notebook: vs_code(written_below_question(notebook)),
+        "its question's cell",
     ),
     Case("all in one cell", all_in_one(), "history_rows was found by its name"),
     Case("all in two cells", all_in_one(2), "history_rows is there 2 times"),

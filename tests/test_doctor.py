@@ -85,6 +85,29 @@ def test_of_a_merge_conflict_one_side_is_left(case):
     assert not [c.id for c in found.notebook.cells if c.id.startswith("own-")]
 
 
+def with_neighbour(cell, step, ids=True):
+    """The written answer untouched, with one cell more above (0) or below (1) it."""
+    notebook = copy.deepcopy(handed_in())
+    damage.edited("leaked_statistics", damage.PROMPT)(notebook)
+    place = damage.place_of(notebook, "leaked_statistics") + step
+    notebook["cells"].insert(place, cell)
+    return notebook if ids else damage.anonymous(notebook)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("step", [0, 1])
+def test_what_nobody_wrote_is_no_written_answer(step, ids):
+    """Code of the learner's own, and released texts, damaged or not."""
+    texts = [c.source for c in skeleton().cells if c.cell_type == "markdown"]
+    texts = [one.replace("the", "teh") for one in texts[1:5]] + texts[1:5]
+    cells = [damage.code("trial = 1"), *(damage.prose(text) for text in texts)]
+    for cell in cells:
+        made = with_neighbour(cell, step, ids)
+        found = repair(damage.as_bytes(made), skeleton())
+        have = answers_of(found.notebook)["leaked_statistics"]
+        assert have == damage.PROMPT, cell["source"]
+
+
 def told_of(name, change):
     """What is told of one answer after a damage of the notebook."""
     made = change(copy.deepcopy(handed_in()))

@@ -337,24 +337,66 @@ class _Merge:
         return replace(used[-1], source="\n\n".join(one.source for one in used))
 
     def _find_prose_by_place(self):
-        """A written answer that lost its id: between its question and what follows."""
-        order = [cell.id for cell in self.released.cells]
-        pairs = list(zip(self.cells, self.cells[1:], strict=False))
+        """A written answer that stands beside its cell, or lost it."""
         for name, role in self.roles.items():
-            if role != "answer" or any(cell.where == name for cell in self.cells):
+            claimed = [cell for cell in self.cells if cell.where == name]
+            if role != "answer" or not all(self._untouched(c, name) for c in claimed):
                 continue
-            question, after = (order[order.index(name) + step] for step in (-1, 1))
-            beside = [below for one, below in pairs if self._asks(one, question)]
-            beside += [
-                one
-                for one, below in pairs
-                if below.where == after and one.kind == "markdown"
-                if not self._asks(one, question)
-            ]
-            found = [one for one in beside if not one.where and one.source.strip()]
-            for cell in found[:1]:
+            if self._cut_off_question(name):
+                continue
+            beside = self._beside_prompt(name) if claimed else self._between(name)
+            found = [c for c in beside if c.source.strip() and not c.where]
+            for cell in [c for c in found if not self._is_prose(c)][:1]:
                 cell.kind, cell.where = "markdown", name
                 self._tell(f"The answer {name} was found by its place.")
+
+    def _cut_off_question(self, name):
+        """Whether an answer was typed below the question, in the question's cell."""
+        question = self._next_to(name, -1)
+        words = self.by_id[question].source.split()
+        begin = re.compile(r"\s+".join(map(re.escape, words)))
+        for cell in self.cells:
+            if cell.kind != "markdown" or cell.where not in ("", question):
+                continue
+            source = cell.source.strip()
+            match = begin.match(source)
+            answer = source[match.end() :].strip() if match else ""
+            if answer and not self._answers_in(answer):
+                cell.where, cell.source = question, match[0]
+                self.cells.append(replace(cell, source=answer, where=name))
+                self._tell(f"The answer {name} stood in its question's cell.")
+                return True
+        return False
+
+    def _next_to(self, name, step):
+        """The id of the released cell before (-1) or after (1) another."""
+        order = [cell.id for cell in self.released.cells]
+        return order[order.index(name) + step]
+
+    def _beside_prompt(self, name):
+        """Texts of the learner's own directly below or above an untouched prompt."""
+        cells = [cell for cell in self.cells if cell.source.strip()]
+        pairs = list(zip(cells, cells[1:], strict=False))
+        beside = [below for one, below in pairs if one.where == name]
+        beside += [one for one, below in pairs if below.where == name]
+        return [cell for cell in beside if cell.kind == "markdown"]
+
+    def _is_prose(self, cell):
+        """Whether a text is one that was released, in another form."""
+        prose = [n for n, role in self.roles.items() if role == "prose"]
+        return any(self._asks(cell, name) for name in prose)
+
+    def _between(self, name):
+        """Cells between a question and what follows its answer."""
+        question, after = self._next_to(name, -1), self._next_to(name, 1)
+        pairs = list(zip(self.cells, self.cells[1:], strict=False))
+        beside = [below for one, below in pairs if self._asks(one, question)]
+        beside += [
+            one
+            for one, below in pairs
+            if below.where == after and one.kind == "markdown"
+        ]
+        return beside
 
     def _asks(self, cell, question):
         """Whether a cell is this question, even with some letters damaged."""
