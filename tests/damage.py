@@ -688,7 +688,15 @@ CODECS = ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
 BYTES += [
     Case(codec, text_in(codec), "not UTF-8; it was converted") for codec in CODECS
 ]
+THESIS = {
+    "nbformat": 4,
+    "cells": [prose("# My thesis"), code("import keras\nx = 1", id="a1b2"), code("x")],
+}
+OTHERS = "This is no notebook of lesson 00: none of its cells was found."
 NO_NOTEBOOK = {
+    "a thesis": (as_bytes(THESIS), OTHERS),
+    "an empty list of cells": (as_bytes({"nbformat": 4, "cells": []}), OTHERS),
+    "cells that are none": (as_bytes({"nbformat": 4, "cells": [1, None, "a"]}), OTHERS),
     "empty": (b"", "is empty"),
     "blank": (b" \n\t", "is empty"),
     "zeros": (b"\0" * 5000, "is empty"),

@@ -60,6 +60,8 @@ def repair(content, released):
         return Repaired(copy.deepcopy(released), problem=other)
     try:
         return _Merge(cells, released, repairs).done()
+    except Unreadable as error:
+        return Repaired(copy.deepcopy(released), problem=str(error))
     except Exception as error:  # a gap of ours; the class goes on
         return Repaired(copy.deepcopy(released), problem=f"{OUR_GAP} ({error!r:.100})")
 
@@ -101,6 +103,11 @@ class _Merge:
         self.taken = {}  # id of a released cell -> the submitted one that counts
 
     def done(self):
+        """The `Repaired` notebook.
+
+        Raises:
+            Unreadable: where nothing in it is of this lesson.
+        """
         for cell in self.cells:
             self._mend_source(cell)
         self._find_by_source()
@@ -109,6 +116,11 @@ class _Merge:
         self._find_answers()
         self._find_prose_by_place()
         self._choose()
+        if not self.taken:
+            raise Unreadable(
+                f"This is no notebook of lesson {number_of(self.released.cells)}: none "
+                "of its cells was found."
+            )
         own_prose = self._put_in()
         self._tell_missing()
         repairs = list(dict.fromkeys(self.repairs))
