@@ -503,6 +503,21 @@ def output_broken(notebook):
     return as_bytes(notebook).replace(b'"HERE"', b'"\n\x01 "" {[')
 
 
+def broken_after_a_short_cell(old, new):
+    """One character of an answer's cell is another; a short cell stands above it."""
+
+    def make(notebook):
+        place = place_of(notebook, "xent")
+        answer = notebook["cells"][place]
+        answer["source"] = answer["source"].splitlines(keepends=True)
+        notebook["cells"].insert(place, prose("Short."))
+        whole = as_bytes(notebook)
+        begin = whole.rindex(b"\n  {\n", 0, whole.index(b'"id": "xent"'))
+        return whole[:begin] + whole[begin:].replace(old, new, 1)
+
+    return make
+
+
 def cut_off(notebook):
     """Cut in the middle of the last exercise but one."""
     content = as_bytes(notebook)
@@ -671,6 +686,11 @@ BYTES = [
     Case("two files in one", repeated, "file is damaged"),
     Case("single quotes", lambda nb: repr(nb).encode(), "single quotes"),
     Case("garbage in an output", output_broken, "file is damaged"),
+    Case("a cell's brace", broken_after_a_short_cell(b"{", b"["), "file is damaged"),
+    Case("no brace", broken_after_a_short_cell(b"{", b""), "file is damaged"),
+    Case("a comma", broken_after_a_short_cell(b'\\n",', b'\\n"\x01'), "is damaged"),
+    Case("a bracket", broken_after_a_short_cell(b'"\n   ]', b'"\n   }'), "is damaged"),
+    Case("a name", broken_after_a_short_cell(b'"source', b'"sourc'), "name 'sourc'"),
     Case("BOM", bytes_(lambda content: b"\xef\xbb\xbf" + content)),
     Case("Latin-1", latin_1, "Windows text"),
     Case("one bad byte", one_bad_byte, "1 characters"),

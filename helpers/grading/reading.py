@@ -6,6 +6,7 @@ is.
 """
 
 import ast
+import bisect
 import difflib
 import json
 import re
@@ -32,6 +33,8 @@ SAYS_NOTHING = ("code", "markdown", "raw", "heading")
 # Halves of a character as JSON and Python write them; whole ones are group 2.
 HIGH, LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 ESCAPED = re.compile(rf"(?<!\\)((?:\\\\)*)(?:({HIGH}{LOW})|{HIGH}|{LOW})")
+LINE = r'"(?:[^"\\]|\\.)*"(?!\s*:)'  # no name of a field
+LINES = re.compile(rf'(?<="source"):(?:[^"]{{0,20}}{LINE})+', re.DOTALL)
 
 
 class Unreadable(ValueError):
@@ -88,6 +91,8 @@ def read_cells(content):
         cells = _parsed(text, repairs)
     except Unreadable as error:
         raise Unreadable(_named(content, text) or str(error)) from None
+    for raw in cells:
+        _mend_name(raw, repairs)
     cells = [cell for raw in cells if (cell := _cell(raw))]
     for number, cell in enumerate(cells, start=1):
         cell.number = number
@@ -277,7 +282,7 @@ MENDS = (
 
 def _rescued(text):
     """All cells of a damaged file: whole ones, else what they say of themselves."""
-    decoder, found, place = json.JSONDecoder(strict=False), [], 0
+    decoder, found, ends, place = json.JSONDecoder(strict=False), [], [], 0
     begin = re.compile(
         r'\{\s*"(?:cell_type|attachments|execution_count|id|metadata|source)"'
     )
@@ -288,10 +293,12 @@ def _rescued(text):
             value, after = None, match.start() + 1
         if _is_cell(value):
             found.append((match.start(), value))
+            ends.append(after)
             place = after
         else:
             place = match.start() + 1 if value is None else after
-    found += _in_pieces(text, found, decoder)
+    whole = [(start, end) for (start, _), end in zip(found, ends, strict=True)]
+    found += _in_pieces(text, whole, decoder)
     return [value for _, value in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -302,12 +309,15 @@ def _is_cell(value):
 
 
 def _in_pieces(text, whole, decoder):
-    """Cells that are broken somewhere else than in their source."""
-    starts = [start for start, _ in whole]
+    """Cells that are broken somewhere else than in their source.
+
+    whole: begin and end of all cells that are not broken, in order.
+    """
     begin = r'(?:"nbgrader"\s*:\s*\{\s*)?"cell_type"\s*:'
     marks = [one.start() for one in re.finditer(begin, text) if one[0][1] == "c"]
     for mark, following in zip(marks, [*marks[1:], len(text)], strict=False):
-        if any(mark - 200 < start <= mark for start in starts):
+        before = bisect.bisect(whole, (mark, 0)) - 1
+        if before >= 0 and mark < whole[before][1]:
             continue
         piece, cell = text[mark:following], {}
         for name in ("cell_type", "source", "id", "grade_id"):
@@ -319,12 +329,18 @@ def _in_pieces(text, whole, decoder):
 
 
 def _field(piece, name, decoder):
+    """The value of a field; of a source also what is left of its list of lines."""
     for found in re.finditer(rf'"{name}"\s*:\s*', piece):
         try:
             return decoder.raw_decode(piece, found.end())[0]
         except (ValueError, RecursionError):
             continue
-    return None
+    found = LINES.search(piece) if name == "source" else None
+    lines = re.findall(LINE, found[0]) if found else []
+    try:
+        return [json.loads(line, strict=False) for line in lines]
+    except ValueError:
+        return None
 
 
 def _raw_cells(value, repairs):
@@ -348,6 +364,16 @@ def _raw_cells(value, repairs):
 
 def _list(value):
     return value if isinstance(value, list) else []
+
+
+def _mend_name(raw, repairs):
+    """Find a cell's source under a name that has a damaged letter."""
+    if not isinstance(raw, dict) or {"source", "input"} & set(raw):
+        return
+    names = [name for name in raw if isinstance(name, str)]
+    for name in difflib.get_close_matches("source", names, n=1, cutoff=0.8):
+        raw["source"] = raw[name]
+        repairs.append(f"The source of a cell was found under the name {name!r}.")
 
 
 def _cell(raw):
