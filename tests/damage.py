@@ -174,6 +174,49 @@ def merged_into_its_text(notebook):
     return notebook
 
 
+PROMPT = "YOUR ANSWER HERE"
+
+
+def written_beside(step, prompt=PROMPT):
+    """The written answer in a cell of its own, above (0) or below (1) the prompt."""
+
+    def make(notebook):
+        place = place_of(notebook, "leaked_statistics")
+        text = prose(notebook["cells"][place]["source"])
+        notebook["cells"][place]["source"] = prompt
+        notebook["cells"].insert(place + step, text)
+        return notebook
+
+    return make
+
+
+def written_below_question(notebook):
+    place = place_of(notebook, "leaked_statistics")
+    question, answer = notebook["cells"][place - 1 : place + 1]
+    question["source"] += "\n\n" + answer["source"]
+    answer["source"] = PROMPT
+    return notebook
+
+
+def all_in_one(times=1):
+    """All code in cells of the learner's own, at the end; the others are empty."""
+
+    def make(notebook):
+        cells = [
+            cell
+            for cell in notebook["cells"]
+            if cell["metadata"].get("nbgrader", {}).get("solution")
+            and cell["cell_type"] == "code"
+        ]
+        source = "\n\n".join(cell["source"] for cell in cells)
+        for cell in cells:
+            cell["source"] = "raise NotImplementedError()"
+        notebook["cells"] += [code(source + f"\n# {n}") for n in range(times)]
+        return notebook
+
+    return make
+
+
 def swapped(one, other):
     """The sources of two cells change places."""
 
@@ -385,29 +428,70 @@ def trailing_commas(text):
     return text.replace('"\n  }', '",\n  }').replace("\n  }\n ]", "\n  },\n ]")
 
 
-def conflict(notebook):
-    """A merge conflict in an output count and in an answer that one side has not."""
-    lines = as_bytes(notebook).decode().splitlines()
-    answer = next(k for k, line in enumerate(lines) if '"source": "def xent' in line)
-    empty = ' "source": "def xent(a, b):\\n    raise NotImplementedError()"'
-    lines[answer : answer + 1] = [
-        *("<<<<<<< HEAD", lines[answer], "=======", empty, ">>>>>>> theirs")
-    ]
-    count = next(k for k, line in enumerate(lines) if '"execution_count"' in line)
-    new = lines[count].replace("null", "7")
-    lines[count : count + 1] = [
-        *("<<<<<<< HEAD", lines[count], "=======", new, ">>>>>>> theirs")
-    ]
-    return "\n".join(lines).encode()
+OTHER = {"xent": "def xent(a, b):\n    return 7", "leaked_statistics": "As I said."}
+EMPTY = {
+    "xent": "def xent(a, b):\n    raise NotImplementedError()",
+    "leaked_statistics": "YOUR ANSWER HERE",
+}
 
 
-def conflict_in_a_cell(notebook):
+def _sides(upper, lower):
+    return ["<<<<<<< HEAD", *upper, "=======", *lower, ">>>>>>> theirs"]
+
+
+def conflict(name, other, swap=False):
+    """A merge conflict in an answer, which is the lower side after `swap`."""
+
+    def make(notebook):
+        source = cell_of(notebook, name)["source"]
+        old, new = json.dumps(source), json.dumps(other)
+        lines = as_bytes(notebook).decode().splitlines()
+        at = next(k for k, one in enumerate(lines) if old in one)
+        sides = [[lines[at]], [lines[at].replace(old, new)]]
+        lines[at : at + 1] = _sides(*(sides[::-1] if swap else sides))
+        # And one in a number, as after every run.
+        at = next(k for k, one in enumerate(lines) if '"execution_count"' in one)
+        new = lines[at].replace("null", "7")
+        lines[at : at + 1] = _sides([lines[at]], [new])
+        return "\n".join(lines).encode()
+
+    return make
+
+
+def conflict_in_a_cell(name, other, swap=False):
+    """The same in the cell's text, as by somebody who pasted both."""
+
+    def make(notebook):
+        cell = cell_of(notebook, name)
+        sides = [cell["source"].splitlines(), other.splitlines()]
+        cell["source"] = "\n".join(_sides(*(sides[::-1] if swap else sides)))
+        return notebook
+
+    return make
+
+
+def conflict_in_a_line(notebook):
     cell = cell_of(notebook, "xent")
-    head, body = cell["source"].split("\n", 1)
+    head, *body = cell["source"].splitlines()
     other = f"    return 0 * {head[9:14]}"
-    parts = ["<<<<<<< local", body, "=======", other, ">>>>>>> remote"]
-    cell["source"] = "\n".join([head, *parts])
+    cell["source"] = "\n".join([head, *_sides(body, [other])])
     return notebook
+
+
+CONFLICTS = [
+    Case(
+        f"{name}: {kind.__name__}, {'upper' if not swap else 'lower'} counts, {what}",
+        kind(name, others[name], swap),
+        f"merge conflict; the {'lower' if swap else 'upper'} side counts",
+    )
+    for name in OTHER
+    for kind in (conflict, conflict_in_a_cell)
+    for what, others, swap in [
+        ("both are answered", OTHER, False),
+        ("the other is the starter", EMPTY, False),
+        ("the other is the starter", EMPTY, True),
+    ]
+]
 
 
 def output_broken(notebook):
@@ -417,6 +501,21 @@ def output_broken(notebook):
     cell["outputs"] = [stream]
     cell["source"] = cell.pop("source")  # behind the outputs, as nbformat sorts
     return as_bytes(notebook).replace(b'"HERE"', b'"\n\x01 "" {[')
+
+
+def broken_after_a_short_cell(old, new):
+    """One character of an answer's cell is another; a short cell stands above it."""
+
+    def make(notebook):
+        place = place_of(notebook, "xent")
+        answer = notebook["cells"][place]
+        answer["source"] = answer["source"].splitlines(keepends=True)
+        notebook["cells"].insert(place, prose("Short."))
+        whole = as_bytes(notebook)
+        begin = whole.rindex(b"\n  {\n", 0, whole.index(b'"id": "xent"'))
+        return whole[:begin] + whole[begin:].replace(old, new, 1)
+
+    return make
 
 
 def cut_off(notebook):
@@ -436,6 +535,28 @@ def one_bad_byte(notebook):
 def latin_1(notebook):
     notebook["cells"][0]["source"] = "Lösung von André"
     return as_bytes(notebook).decode().encode("cp1252", "replace")
+
+
+HALF = "half of a character"
+
+
+def half_of(name):
+    """Half of an emoji in an answer, as an editor leaves it that cuts text."""
+
+    def make(notebook):
+        cell_of(notebook, name)["source"] += "  # HERE"
+        return as_bytes(notebook).replace(b"HERE", b"\\ud83d")
+
+    return make
+
+
+def half_in_metadata(notebook):
+    """The same in what is no answer: an id, an output, a picture's name."""
+    output = {"output_type": "stream", "name": "stdout", "text": "HERE"}
+    picture = {"HERE": {"image/png": "aGVsbG8="}}
+    text = prose("![](attachment:HERE)") | {"attachments": picture, "id": "HERE"}
+    notebook["cells"] += [code("x = 1", outputs=[output]), text]
+    return as_bytes(notebook).replace(b"HERE", b"\\ude00")
 
 
 def repeated(notebook):
@@ -508,6 +629,23 @@ CELLS = [
         pasted_into("leaked_statistics", "xent"),
         "merged with text",
     ),
+    Case("written above the prompt", written_beside(0), "found by its place"),
+    Case("written below the prompt", written_beside(1), "found by its place"),
+    Case("written above no prompt", written_beside(0, "\n"), "found by its place"),
+    Case("written below no prompt", written_beside(1, "\n"), "found by its place"),
+    Case(
+        "written beside the prompt, ids lost",
+        lambda notebook: vs_code(written_beside(1)(notebook)),
+        "found by its place",
+    ),
+    Case("written below the question", written_below_question, "its question's cell"),
+    Case(
+        "written below the question, ids lost",
+        lambda notebook: vs_code(written_below_question(notebook)),
+        "its question's cell",
+    ),
+    Case("all in one cell", all_in_one(), "history_rows was found by its name"),
+    Case("all in two cells", all_in_one(2), "history_rows is there 2 times"),
     Case("check and answer swapped", swapped("check-xent", "xent"), "xent was found"),
     Case("two answers swapped", swapped("mlp", "xent"), "xent was found"),
     Case("pasted into another answer", pasted_into("mlp", "xent"), "xent was found"),
@@ -520,7 +658,7 @@ CELLS = [
     Case("imports gone", no_imports, "set-up cell was changed"),
     Case("a magic on top", first_line("xent", "%%time")),
     Case("a shell command on top", first_line("xent", "!pip install keras")),
-    Case("conflict in a cell", conflict_in_a_cell, "a merge conflict"),
+    Case("conflict in a line", conflict_in_a_line, "conflict; the upper side counts"),
 ]
 FORMATS = [
     Case("metadata lost", no_metadata),
@@ -545,10 +683,14 @@ FORMATS = [
 BYTES = [
     Case("cut off", cut_off, "file is damaged", CUT),
     Case("trailing commas", text_(trailing_commas), "commas too many"),
-    Case("merge conflict", conflict, "merge conflict"),
     Case("two files in one", repeated, "file is damaged"),
     Case("single quotes", lambda nb: repr(nb).encode(), "single quotes"),
     Case("garbage in an output", output_broken, "file is damaged"),
+    Case("a cell's brace", broken_after_a_short_cell(b"{", b"["), "file is damaged"),
+    Case("no brace", broken_after_a_short_cell(b"{", b""), "file is damaged"),
+    Case("a comma", broken_after_a_short_cell(b'\\n",', b'\\n"\x01'), "is damaged"),
+    Case("a bracket", broken_after_a_short_cell(b'"\n   ]', b'"\n   }'), "is damaged"),
+    Case("a name", broken_after_a_short_cell(b'"source', b'"sourc'), "name 'sourc'"),
     Case("BOM", bytes_(lambda content: b"\xef\xbb\xbf" + content)),
     Case("Latin-1", latin_1, "Windows text"),
     Case("one bad byte", one_bad_byte, "1 characters"),
@@ -556,13 +698,25 @@ BYTES = [
     Case("NUL at the end", bytes_(lambda content: content + b"\0" * 4096)),
     Case("NUL between", bytes_(lambda c: c.replace(b"\n", b"\0\n\0")), "zero bytes"),
     Case("Windows line ends", bytes_(lambda c: c.replace(b"\n", b"\r\n"))),
-    Case("half of a character", text_(lambda t: t.replace("Warm", "\\ud83dWarm"))),
+    Case("half a character in text", half_of("leaked_statistics"), HALF),
+    Case("half a character in code", half_of("xent"), HALF),
+    Case("half a character in metadata", half_in_metadata, HALF),
+    Case("both halves", text_(lambda t: t.replace("Warm", "\\ud83d\\ude00Warm"))),
+    Case("no half", text_(lambda t: t.replace("Warm", "\\\\ud83dWarm"))),
 ]
 CODECS = ("utf-16", "utf-16-le", "utf-16-be", "utf-32")
 BYTES += [
     Case(codec, text_in(codec), "not UTF-8; it was converted") for codec in CODECS
 ]
+THESIS = {
+    "nbformat": 4,
+    "cells": [prose("# My thesis"), code("import keras\nx = 1", id="a1b2"), code("x")],
+}
+OTHERS = "This is no notebook of lesson 00: none of its cells was found."
 NO_NOTEBOOK = {
+    "a thesis": (as_bytes(THESIS), OTHERS),
+    "an empty list of cells": (as_bytes({"nbformat": 4, "cells": []}), OTHERS),
+    "cells that are none": (as_bytes({"nbformat": 4, "cells": [1, None, "a"]}), OTHERS),
     "empty": (b"", "is empty"),
     "blank": (b" \n\t", "is empty"),
     "zeros": (b"\0" * 5000, "is empty"),

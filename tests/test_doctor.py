@@ -14,7 +14,7 @@ from helpers.grading.doctor import repair
 from helpers.lessons import build
 
 LESSONS = build.find(["00", "02"])
-CASES = [*damage.CELLS, *damage.FORMATS, *damage.BYTES]
+CASES = [*damage.CELLS, *damage.FORMATS, *damage.BYTES, *damage.CONFLICTS]
 
 
 @functools.cache
@@ -41,7 +41,8 @@ def answers_of(notebook):
 
 def assert_can_be_graded(found, number=0):
     """Valid, and the released one but for answers and own cells."""
-    nbformat.validate(nbformat.reads(doctor.as_text(found.notebook), 4))
+    text = doctor.as_text(found.notebook).encode()  # which half a character is not
+    nbformat.validate(nbformat.reads(text.decode(), 4))
     want = {c.id: c for c in skeleton(number).cells}
     have = [c for c in found.notebook.cells if not c.id.startswith("own-")]
     assert [c.id for c in have] == list(want)
@@ -77,6 +78,70 @@ def without_blank_lines(source):
     return "\n".join(line for line in source.splitlines() if line.strip())
 
 
+@pytest.mark.parametrize("case", damage.CONFLICTS, ids=lambda case: case.name)
+def test_of_a_merge_conflict_one_side_is_left(case):
+    found = repair(damaged(case), skeleton())
+    assert answers_of(found.notebook) == answers_of(right(LESSONS[0]))
+    assert not [c.id for c in found.notebook.cells if c.id.startswith("own-")]
+
+
+def with_neighbour(cell, step, ids=True):
+    """The written answer untouched, with one cell more above (0) or below (1) it."""
+    notebook = copy.deepcopy(handed_in())
+    damage.edited("leaked_statistics", damage.PROMPT)(notebook)
+    place = damage.place_of(notebook, "leaked_statistics") + step
+    notebook["cells"].insert(place, cell)
+    return notebook if ids else damage.anonymous(notebook)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("step", [0, 1])
+def test_what_nobody_wrote_is_no_written_answer(step, ids):
+    """Code of the learner's own, and released texts, damaged or not."""
+    texts = [c.source for c in skeleton().cells if c.cell_type == "markdown"]
+    texts = [one.replace("the", "teh") for one in texts[1:5]] + texts[1:5]
+    cells = [damage.code("trial = 1"), *(damage.prose(text) for text in texts)]
+    for cell in cells:
+        made = with_neighbour(cell, step, ids)
+        found = repair(damage.as_bytes(made), skeleton())
+        have = answers_of(found.notebook)["leaked_statistics"]
+        assert have == damage.PROMPT, cell["source"]
+
+
+def told_of(name, change):
+    """What is told of one answer after a damage of the notebook."""
+    made = change(copy.deepcopy(handed_in()))
+    found = repair(damage.as_bytes(made), skeleton())
+    assert_can_be_graded(found)
+    return [one for one in found.repairs if f" {name} " in one]
+
+
+def beside_stubs(times):
+    """All answers in cells of the learner's own; the released cells are untouched."""
+    released_ones = answers_of(skeleton())
+
+    def make(notebook):
+        for cell in damage.all_in_one(times)(notebook)["cells"]:
+            cell["source"] = released_ones.get(cell.get("id"), cell["source"])
+        return notebook
+
+    return make
+
+
+def test_copies_are_those_that_were_handed_in():
+    """Not those that the doctor made, nor the untouched cell beside an answer."""
+    by_name = "The answer history_rows was found by its name."
+    twice = (
+        "The answer history_rows is there 2 times; the last that was changed and is "
+        "whole counts."
+    )
+    assert told_of("history_rows", beside_stubs(1)) == [by_name]
+    assert told_of("history_rows", beside_stubs(2)) == [by_name, twice]
+    halves = damage.split("standardise", "def apply_standardiser", same_id=True)
+    told = "The answer standardise stood in 2 cells; they were joined."
+    assert told_of("standardise", halves) == [told]
+
+
 def test_what_is_not_damaged_is_left_as_it_is():
     found = repair(damage.as_bytes(handed_in()), skeleton())
     assert (found.repairs, found.flags, found.problem) == ([], [], "")
@@ -94,6 +159,16 @@ def test_what_is_no_notebook_is_named(name):
     assert_can_be_graded(found)
     assert told in found.problem and len(found.problem) < 200
     assert found.problem.endswith(".") and "Traceback" not in found.problem
+
+
+def test_half_a_character_is_nowhere_in_what_goes_on():
+    """Not in outputs either, which `course doctor` prints, nor in a picture's name."""
+    case = next(one for one in CASES if one.name == "half a character in metadata")
+    found = repair(damaged(case), skeleton())
+    cells = [cell for name, cell in found.origins.items() if name.startswith("own-")]
+    assert [len(cell.outputs) + len(cell.pictures) for cell in cells] == [1, 1]
+    assert "\ufffd" in str(cells)
+    assert "\\ude00" not in str(cells)  # as half a character is shown
 
 
 def test_a_file_of_more_than_200_mb_is_named():

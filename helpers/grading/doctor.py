@@ -60,6 +60,8 @@ def repair(content, released):
         return Repaired(copy.deepcopy(released), problem=other)
     try:
         return _Merge(cells, released, repairs).done()
+    except Unreadable as error:
+        return Repaired(copy.deepcopy(released), problem=str(error))
     except Exception as error:  # a gap of ours; the class goes on
         return Repaired(copy.deepcopy(released), problem=f"{OUR_GAP} ({error!r:.100})")
 
@@ -101,6 +103,11 @@ class _Merge:
         self.taken = {}  # id of a released cell -> the submitted one that counts
 
     def done(self):
+        """The `Repaired` notebook.
+
+        Raises:
+            Unreadable: where nothing in it is of this lesson.
+        """
         for cell in self.cells:
             self._mend_source(cell)
         self._find_by_source()
@@ -109,6 +116,11 @@ class _Merge:
         self._find_answers()
         self._find_prose_by_place()
         self._choose()
+        if not self.taken:
+            raise Unreadable(
+                f"This is no notebook of lesson {number_of(self.released.cells)}: none "
+                "of its cells was found."
+            )
         own_prose = self._put_in()
         self._tell_missing()
         repairs = list(dict.fromkeys(self.repairs))
@@ -119,16 +131,21 @@ class _Merge:
         self.repairs.append(sentence)
 
     def _mend_source(self, cell):
-        """Of a merge conflict inside a cell, the first side that is code."""
-        sides = conflict_sides(cell.source)
-        if sides and cell.kind == "code":
-            good = [side.strip("\n") for side in sides if _parses(side)]
-            if good:
-                cell.source = good[0]
-                self._tell(
-                    "A cell held a merge conflict; the upper side counts where it is "
-                    "valid code."
-                )
+        """Of a merge conflict inside a cell, the side that counts, as in a file."""
+        sides = [side.strip("\n") for side in conflict_sides(cell.source) or ()]
+        good = [side for side in sides if cell.kind != "code" or _parses(side)]
+        if good:
+            answered = [side for side in good if not self._is_starter(side)]
+            cell.source = (answered or good)[0]
+            which = "upper" if cell.source == sides[0] else "lower"
+            self._tell(
+                f"Cell {cell.number} held a merge conflict; the {which} side counts."
+            )
+
+    def _is_starter(self, source):
+        """Whether a source is no answer yet."""
+        released = {_squeezed(cell.source) for cell in self.released.cells}
+        return "raise NotImplementedError" in source or _squeezed(source) in released
 
     def _find_by_source(self):
         """What stands there as released is what it is, whatever its id says."""
@@ -275,15 +292,16 @@ class _Merge:
                 cell.where = name
 
     def _elsewhere(self, name, wanted):
-        """Cells that define an answer and are not its own, nor as released."""
-        return [
-            cell
-            for cell in self.cells
-            if cell.kind == "code"
-            and cell.where != name
-            and not self._is_released(cell)
-            and _defined(cell.source) & wanted
-        ]
+        """Cells that define an answer and are not its own, nor as released.
+
+        Each once: a cell with many answers was copied for each that was found in it.
+        """
+        found = {}
+        for cell in self.cells:
+            if cell.kind == "code" and _defined(cell.source) & wanted:
+                if cell.where != name and not self._is_released(cell):
+                    found.setdefault((cell.number, cell.source), cell)
+        return list(found.values())
 
     def _worth(self, cell, name):
         """How much of an answer a cell is: 0 nothing, 3 and more a whole one."""
@@ -331,24 +349,66 @@ class _Merge:
         return replace(used[-1], source="\n\n".join(one.source for one in used))
 
     def _find_prose_by_place(self):
-        """A written answer that lost its id: between its question and what follows."""
-        order = [cell.id for cell in self.released.cells]
-        pairs = list(zip(self.cells, self.cells[1:], strict=False))
+        """A written answer that stands beside its cell, or lost it."""
         for name, role in self.roles.items():
-            if role != "answer" or any(cell.where == name for cell in self.cells):
+            claimed = [cell for cell in self.cells if cell.where == name]
+            if role != "answer" or not all(self._untouched(c, name) for c in claimed):
                 continue
-            question, after = (order[order.index(name) + step] for step in (-1, 1))
-            beside = [below for one, below in pairs if self._asks(one, question)]
-            beside += [
-                one
-                for one, below in pairs
-                if below.where == after and one.kind == "markdown"
-                if not self._asks(one, question)
-            ]
-            found = [one for one in beside if not one.where and one.source.strip()]
-            for cell in found[:1]:
+            if self._cut_off_question(name):
+                continue
+            beside = self._beside_prompt(name) if claimed else self._between(name)
+            found = [c for c in beside if c.source.strip() and not c.where]
+            for cell in [c for c in found if not self._is_prose(c)][:1]:
                 cell.kind, cell.where = "markdown", name
                 self._tell(f"The answer {name} was found by its place.")
+
+    def _cut_off_question(self, name):
+        """Whether an answer was typed below the question, in the question's cell."""
+        question = self._next_to(name, -1)
+        words = self.by_id[question].source.split()
+        begin = re.compile(r"\s+".join(map(re.escape, words)))
+        for cell in self.cells:
+            if cell.kind != "markdown" or cell.where not in ("", question):
+                continue
+            source = cell.source.strip()
+            match = begin.match(source)
+            answer = source[match.end() :].strip() if match else ""
+            if answer and not self._answers_in(answer):
+                cell.where, cell.source = question, match[0]
+                self.cells.append(replace(cell, source=answer, where=name))
+                self._tell(f"The answer {name} stood in its question's cell.")
+                return True
+        return False
+
+    def _next_to(self, name, step):
+        """The id of the released cell before (-1) or after (1) another."""
+        order = [cell.id for cell in self.released.cells]
+        return order[order.index(name) + step]
+
+    def _beside_prompt(self, name):
+        """Texts of the learner's own directly below or above an untouched prompt."""
+        cells = [cell for cell in self.cells if cell.source.strip()]
+        pairs = list(zip(cells, cells[1:], strict=False))
+        beside = [below for one, below in pairs if one.where == name]
+        beside += [one for one, below in pairs if below.where == name]
+        return [cell for cell in beside if cell.kind == "markdown"]
+
+    def _is_prose(self, cell):
+        """Whether a text is one that was released, in another form."""
+        prose = [n for n, role in self.roles.items() if role == "prose"]
+        return any(self._asks(cell, name) for name in prose)
+
+    def _between(self, name):
+        """Cells between a question and what follows its answer."""
+        question, after = self._next_to(name, -1), self._next_to(name, 1)
+        pairs = list(zip(self.cells, self.cells[1:], strict=False))
+        beside = [below for one, below in pairs if self._asks(one, question)]
+        beside += [
+            one
+            for one, below in pairs
+            if below.where == after and one.kind == "markdown"
+        ]
+        return beside
 
     def _asks(self, cell, question):
         """Whether a cell is this question, even with some letters damaged."""
@@ -373,15 +433,25 @@ class _Merge:
                 most = max(self._worth(cell, name) for cell in best)
                 best = [c for c in best if self._worth(c, name) == most]
                 joined = self._assembled(name, changed)
-                best = [joined] if joined else best
+                if joined:
+                    self.taken[name] = joined
+                    continue
             self.taken[name] = best[-1]
             if role in ("exercise", "answer"):
-                self._note_copies(name, copies)
+                self._note_copies(name, copies, changed)
             elif role != "check":
                 for cell in changed[:-1]:
                     cell.where = ""  # another cell of the learner's own
 
-    def _note_copies(self, name, copies):
+    def _note_copies(self, name, copies, changed):
+        side = self.taken[name].side
+        if side and len({cell.side for cell in copies}) > 1:
+            self._tell(
+                f"The answer {name} is on both sides of a merge conflict; the {side} "
+                "side counts."
+            )
+            return
+        copies = changed or copies
         if len({_squeezed(cell.source) for cell in copies}) > 1:
             self._tell(
                 f"The answer {name} is there {len(copies)} times; the last that was "

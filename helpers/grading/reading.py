@@ -6,6 +6,8 @@ is.
 """
 
 import ast
+import bisect
+import difflib
 import json
 import re
 from dataclasses import dataclass, field
@@ -28,6 +30,11 @@ PICTURES = ("image/png", "image/jpeg", "image/gif")
 MOST_PICTURE = 8 * 2**20  # characters
 BASE64 = re.compile(r"[A-Za-z0-9+/=\s]+")
 SAYS_NOTHING = ("code", "markdown", "raw", "heading")
+# Halves of a character as JSON and Python write them; whole ones are group 2.
+HIGH, LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+ESCAPED = re.compile(rf"(?<!\\)((?:\\\\)*)(?:({HIGH}{LOW})|{HIGH}|{LOW})")
+LINE = r'"(?:[^"\\]|\\.)*"(?!\s*:)'  # no name of a field
+LINES = re.compile(rf'(?<="source"):(?:[^"]{{0,20}}{LINE})+', re.DOTALL)
 
 
 class Unreadable(ValueError):
@@ -46,6 +53,7 @@ class Submitted:
     outputs: tuple = ()
     number: int = 0  # of the cell in the file, from 1
     pictures: dict = field(default_factory=dict)  # pasted ones: name -> {kind: base64}
+    side: str = ""  # of a merge conflict in the file: "upper" or "lower"
 
 
 def read_file(path):
@@ -78,10 +86,13 @@ def read_cells(content):
     if not content.strip(b"\x00 \t\r\n"):
         raise Unreadable("The file is empty.")
     text, repairs = _decoded(content)
+    text = _without_halves(text, repairs)
     try:
         cells = _parsed(text, repairs)
     except Unreadable as error:
         raise Unreadable(_named(content, text) or str(error)) from None
+    for raw in cells:
+        _mend_name(raw, repairs)
     cells = [cell for raw in cells if (cell := _cell(raw))]
     for number, cell in enumerate(cells, start=1):
         cell.number = number
@@ -123,6 +134,16 @@ def _wide(content):
         if start[zeros::2].count(0) > 100 > 10 > start[letters::2].count(0):
             return name
     return ""
+
+
+def _without_halves(text, repairs):
+    """Without halves of characters: Python reads them, but no file can hold them."""
+    whole = ESCAPED.sub(lambda one: one[0] if one[2] else f"{one[1]}\ufffd", text)
+    if whole != text:
+        repairs.append(
+            "The file held half of a character, as of an emoji; it is \ufffd now."
+        )
+    return whole
 
 
 def _named(content, text):
@@ -198,13 +219,25 @@ def _from_python(text):
 
 
 def _unconflicted(text):
-    """Both sides of a file with a merge conflict: the upper, then what is new below."""
+    """Both sides of a file with a merge conflict: where they differ, the lower first.
+
+    Of two answers the last one counts, unless it is the untouched starter.
+    """
     sides = conflict_sides(text)
     if not sides:
         return None
-    upper, lower = (_cells_of(side) for side in sides)
-    seen = [_same(cell) for cell in upper]
-    return {"nbformat": 4, "cells": upper + [c for c in lower if _same(c) not in seen]}
+    upper, lower = ([c for c in _cells_of(s) if isinstance(c, dict)] for s in sides)
+    seen, new = [_same(cell) for cell in upper], [_same(cell) for cell in lower]
+    known, cells = set(seen), []
+    steps = difflib.SequenceMatcher(None, seen, new).get_opcodes()
+    for step, *above, begin, end in steps:
+        mine = upper[slice(*above)]
+        if step != "equal":
+            mine = [cell | {"side": "upper"} for cell in mine]
+            theirs = [k for k in range(begin, end) if new[k] not in known]
+            cells += [lower[k] | {"side": "lower"} for k in theirs]
+        cells += mine
+    return {"nbformat": 4, "cells": cells}
 
 
 def conflict_sides(text):
@@ -231,21 +264,25 @@ def _cells_of(text):
 
 
 def _same(raw):
-    return raw.get("id"), str(raw.get("source")) if isinstance(raw, dict) else raw
+    return str((raw.get("id"), raw.get("source")))
 
 
 MENDS = (
     (None, ""),
     (_without_zeros, "The file held zero bytes; they were taken out."),
     (_without_commas, "The file had commas too many; they were taken out."),
-    (_unconflicted, "The file held a merge conflict; both sides were read."),
+    (
+        _unconflicted,
+        "The file held a merge conflict; the upper side counts, or the lower one where "
+        "only that is answered.",
+    ),
     (_from_python, "The file was in single quotes, no JSON; it was converted."),
 )
 
 
 def _rescued(text):
     """All cells of a damaged file: whole ones, else what they say of themselves."""
-    decoder, found, place = json.JSONDecoder(strict=False), [], 0
+    decoder, found, ends, place = json.JSONDecoder(strict=False), [], [], 0
     begin = re.compile(
         r'\{\s*"(?:cell_type|attachments|execution_count|id|metadata|source)"'
     )
@@ -256,10 +293,12 @@ def _rescued(text):
             value, after = None, match.start() + 1
         if _is_cell(value):
             found.append((match.start(), value))
+            ends.append(after)
             place = after
         else:
             place = match.start() + 1 if value is None else after
-    found += _in_pieces(text, found, decoder)
+    whole = [(start, end) for (start, _), end in zip(found, ends, strict=True)]
+    found += _in_pieces(text, whole, decoder)
     return [value for _, value in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -270,12 +309,15 @@ def _is_cell(value):
 
 
 def _in_pieces(text, whole, decoder):
-    """Cells that are broken somewhere else than in their source."""
-    starts = [start for start, _ in whole]
+    """Cells that are broken somewhere else than in their source.
+
+    whole: begin and end of all cells that are not broken, in order.
+    """
     begin = r'(?:"nbgrader"\s*:\s*\{\s*)?"cell_type"\s*:'
     marks = [one.start() for one in re.finditer(begin, text) if one[0][1] == "c"]
     for mark, following in zip(marks, [*marks[1:], len(text)], strict=False):
-        if any(mark - 200 < start <= mark for start in starts):
+        before = bisect.bisect(whole, (mark, 0)) - 1
+        if before >= 0 and mark < whole[before][1]:
             continue
         piece, cell = text[mark:following], {}
         for name in ("cell_type", "source", "id", "grade_id"):
@@ -287,12 +329,18 @@ def _in_pieces(text, whole, decoder):
 
 
 def _field(piece, name, decoder):
+    """The value of a field; of a source also what is left of its list of lines."""
     for found in re.finditer(rf'"{name}"\s*:\s*', piece):
         try:
             return decoder.raw_decode(piece, found.end())[0]
         except (ValueError, RecursionError):
             continue
-    return None
+    found = LINES.search(piece) if name == "source" else None
+    lines = re.findall(LINE, found[0]) if found else []
+    try:
+        return [json.loads(line, strict=False) for line in lines]
+    except ValueError:
+        return None
 
 
 def _raw_cells(value, repairs):
@@ -318,6 +366,16 @@ def _list(value):
     return value if isinstance(value, list) else []
 
 
+def _mend_name(raw, repairs):
+    """Find a cell's source under a name that has a damaged letter."""
+    if not isinstance(raw, dict) or {"source", "input"} & set(raw):
+        return
+    names = [name for name in raw if isinstance(name, str)]
+    for name in difflib.get_close_matches("source", names, n=1, cutoff=0.8):
+        raw["source"] = raw[name]
+        repairs.append(f"The source of a cell was found under the name {name!r}.")
+
+
 def _cell(raw):
     if not isinstance(raw, dict):
         return None
@@ -336,6 +394,7 @@ def _cell(raw):
     outputs = tuple(one for one in _list(raw.get("outputs")) if isinstance(one, dict))
     found = Submitted(kind, source, names, "", count, outputs)
     found.pictures = _pictures(raw.get("attachments"))
+    found.side = raw["side"] if raw.get("side") in ("upper", "lower") else ""
     return found
 
 
