@@ -128,6 +128,42 @@ def beside_stubs(times):
     return make
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("    # raise NotImplementedError()", "end"),
+        ("# raise NotImplementedError()", "begin"),
+        ("said = 'raise NotImplementedError()'", "begin"),
+    ],
+)
+def test_an_answer_may_speak_of_the_starters_line(line, where):
+    """An experiment below the check does not take its place."""
+    made = copy.deepcopy(handed_in())
+    (cell,) = [c for c in made["cells"] if c.get("id") == "mean_loss"]
+    source = "".join(cell["source"])
+    cell["source"] = f"{source}\n{line}" if where == "end" else f"{line}\n{source}"
+    wrong = {"cell_type": "code", "metadata": {}, "outputs": [], "id": "mine"}
+    wrong |= {"execution_count": None, "source": "def mean_loss(*_):\n    return 0"}
+    made["cells"].append(wrong)
+    found = repair(damage.as_bytes(made), skeleton())
+    assert answers_of(found.notebook)["mean_loss"] == cell["source"]
+
+
+@pytest.mark.parametrize(
+    ("source", "stub"),
+    [
+        ('def f():\n    "Says."\n    raise NotImplementedError()', True),
+        ("class A:\n    def f(self):\n        raise NotImplementedError()", True),
+        ("def f(:\n    raise NotImplementedError()", True),
+        ("def f(x):\n    if x:\n        raise NotImplementedError()", False),
+        ("def f(x):\n    raise NotImplementedError(x)", False),
+        ("def f(:\n    # raise NotImplementedError()", False),
+    ],
+)
+def test_a_starter_is_known_by_its_line(source, stub):
+    assert doctor._is_stub(source) == stub
+
+
 def test_copies_are_those_that_were_handed_in():
     """Not those that the doctor made, nor the untouched cell beside an answer."""
     by_name = "The answer history_rows was found by its name."

@@ -145,7 +145,7 @@ class _Merge:
     def _is_starter(self, source):
         """Whether a source is no answer yet."""
         released = {_squeezed(cell.source) for cell in self.released.cells}
-        return "raise NotImplementedError" in source or _squeezed(source) in released
+        return _is_stub(source) or _squeezed(source) in released
 
     def _find_by_source(self):
         """What stands there as released is what it is, whatever its id says."""
@@ -310,8 +310,7 @@ class _Merge:
         defined = len(_defined(cell.source) & self.wanted[name])
         if not defined or not _parses(cell.source):
             return 1 if defined else 0
-        stub = "raise NotImplementedError" in cell.source
-        return 2 if stub or defined < len(self.wanted[name]) else 3
+        return 2 if _is_stub(cell.source) or defined < len(self.wanted[name]) else 3
 
     def _free_others(self, name, claimed):
         """Copies that became something else are the learner's own cells."""
@@ -339,7 +338,7 @@ class _Merge:
         last = {}
         for part in parts:
             for found in _defined(part.source) & self.wanted[name]:
-                stub = "raise NotImplementedError" in part.source
+                stub = _is_stub(part.source)
                 if not (stub and found in last):
                     last[found] = part
         used = [part for part in parts if any(part is one for one in last.values())]
@@ -626,8 +625,30 @@ def _defined(source):
             names |= {alias.asname or alias.name for alias in one.names}
         targets = one.targets if isinstance(one, ast.Assign) else []
         targets = [one.target] if isinstance(one, ast.AnnAssign) else targets
-        names |= {target.id for target in targets if isinstance(target, ast.Name)}
+        inside = [part for target in targets for part in ast.walk(target)]
+        inside = [part for part in inside if isinstance(part, ast.Name)]
+        names |= {part.id for part in inside if isinstance(part.ctx, ast.Store)}
     return frozenset(names)
+
+
+def _is_stub(source):
+    """Whether a function still has the starter's line as a step of its own.
+
+    An answer may well speak of `NotImplementedError` in a comment or in a branch.
+    """
+    plain = plain_python(source)
+    if plain is None:
+        return bool(re.search(r"(?m)^\s*raise NotImplementedError\(\)\s*$", source))
+    tree = ast.parse(plain)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    bodies = [tree.body, *(n.body for n in ast.walk(tree) if isinstance(n, functions))]
+    return any(_is_starter_line(one) for body in bodies for one in body)
+
+
+def _is_starter_line(statement):
+    return isinstance(statement, ast.Raise) and ast.unparse(statement) == (
+        "raise NotImplementedError()"
+    )
 
 
 def _is_solo_check(source):
