@@ -197,6 +197,18 @@ def test_what_is_no_notebook_is_named(name):
     assert found.problem.endswith(".") and "Traceback" not in found.problem
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{'cells': [], []: 1}",
+        b'{"nbformat": 4, "metadata": {}, "cells": [\n<<<<<<< a\n1\n=======\n2\n'
+        b">>>>>>> b\n]}",
+    ],
+)
+def test_no_exception_leaves_the_doctor(content):
+    assert repair(content, skeleton()).problem
+
+
 def test_half_a_character_is_nowhere_in_what_goes_on():
     """Not in outputs either, which `course doctor` prints, nor in a picture's name."""
     case = next(one for one in CASES if one.name == "half a character in metadata")

@@ -53,12 +53,8 @@ def repair(content, released):
     """
     try:
         cells, repairs = read_cells(content)
-        other = _other_lesson(cells, released)
-    except Unreadable as error:
-        return Repaired(copy.deepcopy(released), problem=str(error))
-    if other:
-        return Repaired(copy.deepcopy(released), problem=other)
-    try:
+        if other := _other_lesson(cells, released):
+            return Repaired(copy.deepcopy(released), problem=other)
         return _Merge(cells, released, repairs).done()
     except Unreadable as error:
         return Repaired(copy.deepcopy(released), problem=str(error))
