@@ -3,6 +3,7 @@
 import pytest
 
 from helpers.checks.evidence import freeze
+from helpers.grading import classroom, report
 from helpers.lessons import build, keys, notebooks, paths
 from helpers.lessons.answers import Trial, base_namespace
 from helpers.lessons.cli import main
@@ -83,3 +84,33 @@ def test_references_alone_are_proved_where_they_are_fast(capsys, monkeypatch):
     unstable = ([{"label": "a", "value": freeze(n)}] for n in range(99))
     found = keys.refusals(*first)
     assert len(found) == 3 and "the reference breaks ['a: another" in found[0]
+
+
+def test_lessons_may_stand_after_options(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(classroom, "grade", lambda _, wish: asked.append(wish))
+    monkeypatch.setattr(classroom, "print_table", lambda told: None)
+    for words in (["00", "--student", "ann", "02"], ["--student", "ann", "00", "02"]):
+        assert main(["grade", "folder", *words]) == 0
+        assert asked.pop() == classroom.Options(("00", "02"), "ann")
+    assert main(["prove", "--seeds", "2", "--exercise", "environment", "00"]) == 0
+    assert capsys.readouterr().out == "1 exercises hold on 2 seeds.\n"
+    for words in (["grade", "M", "--stdent", "ann"], ["collect", "M", "00", "a", "b"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_a_report_of_nothing_is_one_sentence(tmp_path, capsys, monkeypatch):
+    assert main(["report", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("Nothing of any lesson was graded in ")
+    assert main(["report", str(tmp_path), "00"]) == 1
+    assert capsys.readouterr().err.startswith("Nothing of 00_warm_up was graded in ")
+    assert not list(tmp_path.iterdir())
+    graded = {"00_warm_up": {"ann": None}}
+    monkeypatch.setattr(report, "found", lambda _, lesson: graded.get(lesson.name))
+    monkeypatch.setattr(report, "write", lambda _, lesson: lesson.name)
+    assert main(["report", str(tmp_path), "00", "01"]) == 0
+    assert capsys.readouterr().out == "written: 00_warm_up\nNot graded yet: 01.\n"
+    assert main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "written: 00_warm_up\n"

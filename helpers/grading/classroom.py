@@ -9,10 +9,13 @@ import contextlib
 import fcntl
 import os
 import re
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.grading import gradebook, marking, store
+from tqdm import tqdm
+
+from helpers.grading import choosing, gradebook, marking, store
 from helpers.lessons import build
 from helpers.lessons.script import LessonError
 
@@ -23,7 +26,8 @@ UNUSABLE = re.compile(  # patterns, control characters, and what cannot be seen
     r"\ud800-\udfff]"
 )
 LONGEST = 150  # bytes of a folder's name: files are named after it
-A_NOTEBOOK = "[!.]*.ipynb"  # macOS writes "._" files beside the real ones
+# macOS writes "._" files beside the real ones, Office "~$" files, Windows adds ".txt"
+A_NOTEBOOK = re.compile(r"(?i)(?!\.|~\$).+\.ipynb(\.txt)?")
 NO_NOTEBOOK = "there is no .ipynb file in its folder, or the folder's name is wrong"
 RENAME = (
     "a folder's name must not have `*`, `?`, `[`, control or invisible characters, "
@@ -176,10 +180,32 @@ def submissions(course, options=None):
     found = []
     for folder in sorted(Path(course, "submitted").glob("*/*")):
         student, lesson = folder.parent.name, folder.name
-        files = list(folder.glob(A_NOTEBOOK))
+        files = _notebooks(folder)
         if lesson in known and files and options.student in ("", student):
-            found.append(Submission(student, lesson, max(files, key=_rank)))
+            found.append(Submission(student, lesson, _best(files)))
     return found
+
+
+def _notebooks(folder):
+    files = sorted(folder.glob("*"))
+    return [path for path in files if A_NOTEBOOK.fullmatch(path.name)]
+
+
+def _best(files):
+    """The one of a student's notebooks that counts; says so where there are several."""
+    if len(files) == 1:
+        return files[0]
+    student, lesson = files[0].parts[-3:-1]
+    choice = choosing.of_lesson(lesson)
+    ranked = [
+        (path, choice.rank(store.submitted(path), path.name, path.lstat().st_mtime))
+        for path in files
+    ]
+    path, _, others = choosing.best_of(ranked)
+    left = ", ".join(f"{other.name} ({why})" for other, why in others)
+    told = f"{student}, {lesson[:2]}: {path.name} is graded; left {left}."
+    tqdm.write(printable(told), sys.stderr)
+    return path
 
 
 def without_notebook(course, options):
@@ -191,14 +217,8 @@ def without_notebook(course, options):
         for folder in folders
         if folder.name.strip() in known
         and options.student in ("", folder.parent.name)
-        and (folder.name not in known or not list(folder.glob(A_NOTEBOOK)))
+        and (folder.name not in known or not _notebooks(folder))
     ]
-
-
-def _rank(path):
-    """The best of several notebooks: a file, named after its lesson, the newest."""
-    named = path.stem == path.parent.name
-    return not path.is_dir(), named, path.lstat().st_mtime
 
 
 @contextlib.contextmanager

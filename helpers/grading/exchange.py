@@ -2,8 +2,8 @@
 
 `collect` understands what Moodle, Canvas, Blackboard and Brightspace give as "all
 submissions" (a zip file, or the folder it was unpacked to), and plain folders:
-`STUDENT/anything.ipynb`, `STUDENT.ipynb` or `STUDENT_LESSON.ipynb`, all of them inside
-one more folder where there is one.
+`STUDENT/anything.ipynb`, `STUDENT.ipynb`, `STUDENT_LESSON.ipynb` or `STUDENT_00.ipynb`,
+all of them inside one more folder where there is one.
 """
 
 import csv
@@ -12,6 +12,7 @@ import re
 import time
 import unicodedata
 import zipfile
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from nbgrader.api import Gradebook
 from tqdm import tqdm
 
-from helpers.grading.classroom import RENAME, is_unusable, printable
+from helpers.grading import choosing
+from helpers.grading.classroom import A_NOTEBOOK, RENAME, is_unusable, printable
 from helpers.grading.gradebook import find_alembic
 from helpers.grading.marking import trouble_of
 from helpers.grading.store import (
@@ -32,18 +34,24 @@ from helpers.grading.store import (
 from helpers.lessons.script import LessonError
 
 # "Jane Doe_123_assignsubmission_file_/x.ipynb", with or without a folder each
-MOODLE = re.compile(r"(?P<student>.+_\d+)_assignsubmission_[a-z]+(_|$)")
+MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_[a-z]+(_|$)")
+BLIND = re.compile(r"(.+-)?Participant")  # Moodle's name for all who are marked blind
 # "doejane_LATE_12_345_x.ipynb": name, number of the student, number of the file
-CANVAS = re.compile(r"(?P<name>[^_]+)(_LATE)?_(?P<number>\d+)_\d+_.+")
+CANVAS = re.compile(
+    r"(?P<name>[^_]+)(?P<late>_LATE)?_(?P<number>\d+)_((?P<file>\d+)_.+|text\.html)"
+)
 # "Exercise 1_jdoe_attempt_2026-06-11-20-50-44_x.ipynb"
-BLACKBOARD = re.compile(r".+_(?P<student>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})\D.*")
+BLACKBOARD = re.compile(r".+_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})\D.*")
 # "397063-2557369 - Jane Doe - Sep 24, 2026 926 PM", a folder or with " - x.ipynb"
 BRIGHTSPACE = re.compile(
     r"(?P<number>\d+)-\d+ - (?P<name>.+?) ?- [^-]*\d{4}[^-]*( - .+)?"
 )
 IGNORED = ("__MACOSX", ".ipynb_checkpoints", ".DS_Store", "desktop.ini", "Thumbs.db")
+MAY_BE_ONE = ("", ".json", ".txt")  # endings that a browser gives to a notebook
 COLUMNS = ("student", "lesson", "points", "of", "to be read by a person", "note")
 WHOSE = "whose is it? Put it into a folder that is named after the student"
+NONE = "not a notebook"
+CLOSED = "a zip file that is damaged or inside another one"
 
 
 @dataclass
@@ -73,6 +81,11 @@ def files(source):
     try:
         return _in_zip(zipfile.ZipFile(source))
     except Exception as error:  # damaged in one of many ways
+        if (submitted(source) or b"").startswith(b"PK"):
+            raise LessonError(
+                f"{source} is a zip file that cannot be read ({error}). Its end may be "
+                "missing: download it again."
+            ) from None
         raise LessonError(
             f"{source} is neither a folder nor a zip file ({error}). Give what your "
             'platform calls "download all submissions".'
@@ -87,14 +100,21 @@ def _on_disk(path, source):
 
 def _in_zip(archive):
     found = []
-    for info in archive.infolist():
-        if info.is_dir():
-            continue
+    for info in _members(archive):
         made = time.mktime((*info.date_time, 0, 0, -1))
         read = partial(_member, lambda: archive, info)
-        file = File(PurePosixPath(info.filename), made, read)
+        file = File(_place(info), made, read)
         found += _opened(file) if file.place.suffix.lower() == ".zip" else [file]
     return found
+
+
+def _members(archive):
+    return [one for one in archive.infolist() if not one.filename.endswith(("/", "\\"))]
+
+
+def _place(info):
+    """Where a member lay; some programs on Windows write `\\` between folders."""
+    return PurePosixPath(info.filename.replace("\\", "/"))
 
 
 def _member(open_archive, info):
@@ -117,41 +137,68 @@ def _opened(file):
         return zipfile.ZipFile(io.BytesIO(file.read() or b""))
 
     try:
-        members = [info for info in open_archive().infolist() if not info.is_dir()]
+        members = _members(open_archive())
     except Exception:  # damaged in one of many ways
         return [file]
     above, read = file.place.parent, partial(partial, _member, open_archive)
     return [
-        File(above / info.filename, file.made, read(info), owner=file.place)
+        File(above / _place(info), file.made, read(info), owner=file.place)
         for info in members
     ]
 
 
-def student_of(place, lesson):
-    """Whose file it is, by its place; "" where that cannot be told."""
+@dataclass(frozen=True)
+class Owner:
+    """Whose file it is, as far as its place says."""
+
+    name: str  # "" where that cannot be told
+    number: str = ""  # Moodle's: another one in each assignment
+    late: bool = False
+    sure: bool = True  # False: only the file's own name says so
+
+
+def owner_of(place, lesson):
+    """The `Owner` of a file, by its place in the download and a lesson's name."""
     place = PurePosixPath(unicodedata.normalize("NFC", str(place)))
-    if place.is_absolute() or ".." in place.parts:  # a zip file may hold anything
-        return ""
+    # A zip file may hold anything.
+    if place.is_absolute() or ".." in place.parts or place.parts[0][1:] == ":":
+        return Owner("")
     for part in place.parts:
         if found := MOODLE.match(part):
-            return found["student"]
+            return Owner(found["name"].strip(), found["number"])
     if found := BLACKBOARD.fullmatch(place.name):
-        return found["student"]
+        return Owner(found["name"].strip())
     for pattern, parts in ((BRIGHTSPACE, place.parts), (CANVAS, place.parts[-1:])):
         for part in parts:
             if found := pattern.fullmatch(part):
-                return f"{found['name']}_{found['number']}"
+                late = bool(found.groupdict().get("late"))
+                return Owner(f"{found['name']}_{found['number']}".strip(), late=late)
     if len(place.parts) > 1:
-        return place.parts[0]
-    return re.sub(rf"^{lesson}$|^{lesson}[ _.-]+|[ _.-]+{lesson}$", "", place.stem)
+        return Owner(place.parts[0].strip())
+    stem = re.sub(r"(?i)(\.ipynb|\.txt|\.json|\.zip)+$", "", place.name)
+    stem = re.sub(r" ?\(\d+\)$", "", stem)  # a browser's second copy
+    this = f"({lesson}|{lesson[:2]})"
+    name = re.sub(rf"^{this}$|^{this}[ _.-]+|[ _.-]+{this}$", "", stem)
+    return Owner(name.strip(), sure=False)
+
+
+@dataclass
+class Taken:
+    """The file that counts for a student."""
+
+    place: PurePosixPath
+    state: str  # "new", "replaced" or "same"
+    notes: list  # what a teacher may want to know, in a few words each
 
 
 @dataclass
 class Collected:
     """What became of a platform's files."""
 
-    taken: dict = field(default_factory=dict)  # student -> (place, new/replaced/same)
+    taken: dict = field(default_factory=dict)  # student -> Taken
+    without: dict = field(default_factory=dict)  # student -> [(place, reason)]
     left: list = field(default_factory=list)  # (place, reason)
+    warnings: list = field(default_factory=list)  # sentences
 
 
 def collect(course, lesson, source, write=True):
@@ -164,32 +211,89 @@ def collect(course, lesson, source, write=True):
         write: False looks only.
 
     Returns:
-        A `Collected`. Of several notebooks of a student the one named after the lesson
-        is taken, then the newest.
+        A `Collected`. Of several notebooks of a student `choosing` finds the one that
+        counts; a notebook of another lesson never does.
     """
-    found, report = {}, Collected()
-    wanted = [file for file in files(source) if not _is_ignored(file.place)]
-    around = _around([file.owner or file.place for file in wanted])
-    for file in wanted:
-        place = PurePosixPath(*(file.owner or file.place).parts[around:])
-        student = student_of(place, lesson).strip()
-        if file.place.suffix != ".ipynb":
-            report.left.append((file.place, "not a notebook"))
-        elif not student or student.startswith("."):
-            report.left.append((file.place, WHOSE))
-        elif is_unusable(student):
-            report.left.append((file.place, RENAME))
+    report, notebooks = Collected(), {}
+    owned = _owned(files(source), lesson)
+    names = _names({owner for _, owner in owned}, report)
+    _warn_of_twins(course, names, report)
+    for file, owner in owned:
+        student, is_one = names[owner], _is_notebook(file)
+        if is_one and student and not is_unusable(student):
+            notebooks.setdefault(student, []).append((file, owner))
+        elif is_one:
+            hidden = not student or student.startswith(".")
+            report.left.append((file.place, WHOSE if hidden else RENAME))
         else:
-            found.setdefault(student, []).append(file)
-    for student, mine in tqdm(sorted(found.items()), desc="collected"):
-        mine.sort(key=lambda file: _rank(file, lesson))
-        report.left += [(file.place, "another one was taken") for file in mine[:-1]]
-        _take(course, lesson, student, mine[-1], report, write)
+            reason = CLOSED if file.place.suffix.lower() == ".zip" else NONE
+            known = student and (owner.sure or file.owner) and not is_unusable(student)
+            mine = report.without.setdefault(student, []) if known else report.left
+            mine.append((file.place, reason))
+    for student, mine in tqdm(sorted(notebooks.items()), desc="collected"):
+        _take(course, lesson, student, mine, report, write)
+    for student in report.taken.keys() & report.without.keys():
+        report.left += report.without.pop(student)
+    report.left.sort()
     return report
 
 
+def _owned(found, lesson):
+    """Each file that counts, and whose it is: list of `(File, Owner)`."""
+    wanted = [file for file in found if not _is_ignored(file.place)]
+    around = _around([file.owner or file.place for file in wanted])
+    places = [PurePosixPath(*(f.owner or f.place).parts[around:]) for f in wanted]
+    return [(f, owner_of(at, lesson)) for f, at in zip(wanted, places, strict=True)]
+
+
+def _names(owners, report):
+    """A student's name for each `Owner`, with Moodle's number only where it must be."""
+    numbers, told = defaultdict(set), set()
+    for one in owners:
+        numbers[one.name].add(one.number)
+    names = {one: one.name for one in owners}
+    for one in owners:
+        if one.number and (len(numbers[one.name]) > 1 or BLIND.fullmatch(one.name)):
+            names[one] = f"{one.name}_{one.number}"
+            told.add(names[one])
+    if told:
+        some = ", ".join(map(printable, sorted(told)[:4]))
+        more = f" and {len(told) - 4} more" if len(told) > 4 else ""
+        report.warnings.append(
+            f"Several students have the same name, or none: {some}{more}. Moodle gives "
+            "them other numbers in each assignment, so their marks cannot be matched "
+            "across lessons."
+        )
+    return names
+
+
+def _warn_of_twins(course, names, report):
+    """Say which student of an earlier download may be one of Moodle's under two names.
+
+    That comes of a second student of the same name, who was in one download only.
+    """
+    known = {path.name for path in Path(course, "submitted").glob("*")}
+    plain = {owner.name for owner in names if owner.number}
+    for one in sorted(known - set(names.values())):
+        if re.sub(r"_\d+$", "", one) in plain:
+            report.warnings.append(
+                f"submitted/{printable(one)} is there already, and this download has "
+                "the same name with another number or without one: if it is the same "
+                "student, give both folders one name."
+            )
+
+
 def _is_ignored(place):
-    return any(part in IGNORED or part.startswith("._") for part in place.parts)
+    return any(part in IGNORED or part[:2] in ("._", "~$") for part in place.parts)
+
+
+def _is_notebook(file):
+    """Whether a file is one by its name or, where that says little, by its content."""
+    name, suffix = file.place.name.lower(), file.place.suffix.lower()
+    if suffix == ".ipynb":
+        return True
+    unclear = suffix in MAY_BE_ONE or A_NOTEBOOK.fullmatch(name)
+    return bool(unclear) and choosing.is_notebook(file.read())
 
 
 def _around(places):
@@ -201,32 +305,55 @@ def _around(places):
 
 
 def _rank(file, lesson):
-    """The best of a student's notebooks: last attempt, named after the lesson, new."""
-    attempt = BLACKBOARD.fullmatch(file.place.name)
-    named = lesson in file.place.name
-    return attempt["time"] if attempt else "", named, file.made
+    """How good a file is, see `choosing.Rank`."""
+    above = file.owner or file.place
+    attempt, canvas = BLACKBOARD.fullmatch(above.name), CANVAS.fullmatch(above.name)
+    return choosing.of_lesson(lesson).rank(
+        file.read(),
+        file.place.name,
+        file.made,
+        attempt["time"] if attempt else "",
+        int((canvas and canvas["file"]) or 0),
+    )
 
 
-def _take(course, lesson, student, file, report, write):
-    content = file.read()
-    if content is None:
-        report.left.append((file.place, "it cannot be read"))
+def _take(course, lesson, student, mine, report, write):
+    """Keep the best of a student's notebooks, a list of `(File, Owner)`."""
+    ranked = [(pair, _rank(pair[0], lesson)) for pair in mine]
+    (file, owner), rank, others = choosing.best_of(ranked)
+    if rank.kind in (choosing.UNREAD, choosing.OTHER):
+        told = [(one.place, its.said) for (one, _), its in ranked]
+        report.without.setdefault(student, [])[:0] = told
         return
+    for (other, _), why in others:
+        same = other.place.name == file.place.name
+        told = file.place if same else file.place.name
+        report.left.append((other.place, f"{why}; {told} was taken"))
     path = Path(course, "submitted", student, lesson, f"{lesson}.ipynb")
-    old = submitted(path)
+    content, old = file.read(), submitted(path)
     state = "new" if old is None else "same" if old == content else "replaced"
     if write and state != "same":
         write_bytes(path, content)
-    report.taken[student] = file.place, state
+    notes = [note for note in ("late" if owner.late else "", rank.said) if note]
+    report.taken[student] = Taken(file.place, state, notes)
 
 
 def print_collected(report):
-    """Print who handed in which file, and what was left."""
-    for student, (place, state) in report.taken.items():
-        print(f"{state:9} {student}: {printable(place)}")
+    """Print who handed in which file, who handed in none, and what was left."""
+    for student, one in report.taken.items():
+        notes = f" ({', '.join(one.notes)})" if one.notes else ""
+        print(f"{one.state:9} {student}: {printable(one.place)}{notes}")
+    for student, mine in sorted(report.without.items()):
+        told = "; ".join(f"{printable(place)}: {reason}" for place, reason in mine)
+        print(f"{'none':9} {student}: {told}")
     for place, reason in report.left:
-        print(f"left      {printable(place)}: {reason}")
-    print(f"{len(report.taken)} students, {len(report.left)} files left.")
+        print(f"{'left':9} {printable(place)}: {printable(reason)}")
+    for sentence in report.warnings:
+        print(sentence)
+    print(
+        f"Students with a notebook: {len(report.taken)}, with other files only: "
+        f"{len(report.without)}; files left: {len(report.left)}."
+    )
 
 
 # Marks
@@ -237,17 +364,26 @@ def write_marks(course, path, lessons=()):
 
     Args:
         course: the class folder.
-        path: of a CSV file (UTF-8, commas). No cell of it is taken for a formula.
+        path: of a CSV file: commas, UTF-8 with the mark at the start that Excel needs.
+            No cell of it is taken for a formula.
         lessons: names; all that were graded where empty.
 
     Returns:
         Tuples as in `COLUMNS`. Who did not hand in, or could not be graded, has a row
         without points: that is no 0. The note says so, and what was cut short.
+
+    Raises:
+        LessonError: where nothing of these lessons was graded; no file is written.
     """
     rows = _marks(course, lessons)
+    if not rows:
+        named = ", ".join(name[:2] for name in lessons) or "any lesson"
+        raise LessonError(
+            f"Nothing of {named} was graded in {course}; run `course grade` first."
+        )
     text = io.StringIO(newline="")
     csv.writer(text).writerows([COLUMNS, *([_plain(v) for v in row] for row in rows)])
-    write_bytes(Path(path), text.getvalue().encode())
+    write_bytes(Path(path), text.getvalue().encode("utf-8-sig"))
     return rows
 
 
@@ -273,7 +409,7 @@ def _row(course, lesson, student):
         return student, lesson.name, "", lesson.max_score, "", note or "not handed in"
     (one,) = mine
     to_read = sum(
-        grade.needs_manual_grade
+        grade.needs_manual_grade and grade.cell.cell_type != "code"  # code: a check
         for notebook in one.notebooks
         for grade in notebook.grades
     )

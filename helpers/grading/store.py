@@ -13,8 +13,8 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 REPAIRED = "evidence/repaired"  # below the class folder, as nbgrader's `submitted`
@@ -48,9 +48,15 @@ def write_text(path, text):
 
 
 def write_bytes(path, content):
-    """As `write_json`, for bytes."""
+    """As `write_json`, for bytes.
+
+    Only its owner may read what lies below `evidence/`: it holds secret seeds. All else
+    gets the usual mode, so that colleagues and a web server can read it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    mode = 0o600 if "evidence" in path.parts else 0o666  # less the umask
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

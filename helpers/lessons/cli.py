@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def main(arguments=None):
     """Run one sub-command; problems are printed as sentences, never as tracebacks."""
-    options = _parser().parse_args(arguments)
+    options = _parsed(arguments)
     from helpers.lessons.script import LessonError
 
     try:
@@ -22,6 +22,17 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130  # as shells tell it
+
+
+def _parsed(arguments):
+    """The options; lessons may stand after them, too, which argparse does not allow."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if any(word.startswith("-") for word in rest) or rest and "lessons" not in options:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.lessons = [*options.lessons, *rest]
+    return options
 
 
 def _parser():
@@ -62,7 +73,7 @@ def _parser():
 
 def _add_grading(command):
     """What a teacher does with a class folder."""
-    text = "sort what Moodle or Canvas downloaded into a class folder"
+    text = "sort what a learning platform downloaded into a class folder"
     collect = command("collect", _collect, text, None)
     collect.add_argument("folder", help="course folder; made where it is missing")
     collect.add_argument("lesson", metavar="LESSON")
@@ -80,7 +91,7 @@ def _add_grading(command):
         sub.add_argument("lessons", nargs="*", metavar="LESSON")
     for sub in (grade, judge):
         sub.add_argument("--student", default="", help="this one only")
-    marks.add_argument("--to", default="", help="the file; FOLDER/marks.csv")
+    marks.add_argument("--to", default="", help="the file to write")
     grade.add_argument("--again", action="store_true", help="even what was executed")
     grade.add_argument("--jobs", type=int, default=0, help="kernels at a time")
     grade.add_argument(
@@ -192,10 +203,18 @@ def _marks(options):
     from helpers.grading import exchange
     from helpers.lessons import build
 
-    names = [lesson.name for lesson in build.find(options.lessons)]
-    path = options.to or Path(options.folder, "marks.csv")
+    lessons = build.find(options.lessons)
+    names = [lesson.name for lesson in lessons]
+    asked = [lesson.number for lesson in lessons if options.lessons]
+    path = options.to or Path(options.folder, f"{'_'.join(['marks', *asked])}.csv")
     rows = exchange.write_marks(options.folder, path, names)
     print(f"written: {path}, {len(rows)} marks")
+    _tell_ungraded(asked, {lesson[:2] for _, lesson, *_ in rows})
+
+
+def _tell_ungraded(asked, graded):
+    if missing := [number for number in asked if number not in graded]:
+        print(f"Not graded yet: {', '.join(missing)}.")
 
 
 def _grade(options):
@@ -224,11 +243,21 @@ def _report(options):
 
     from helpers.grading import report
     from helpers.lessons import build
+    from helpers.lessons.script import LessonError
 
     course = Path(options.folder)
-    for lesson in build.find(options.lessons):
-        if options.lessons or report.found(course, lesson):
-            print(f"written: {report.write(course, lesson)}")
+    lessons = build.find(options.lessons)
+    graded = [lesson for lesson in lessons if report.found(course, lesson)]
+    if not graded:
+        names = ", ".join(lesson.name for lesson in lessons if options.lessons)
+        raise LessonError(
+            f"Nothing of {names or 'any lesson'} was graded in {course}; run "
+            "`course grade` first."
+        )
+    for lesson in graded:
+        print(f"written: {report.write(course, lesson)}")
+    asked = [lesson.number for lesson in lessons if options.lessons]
+    _tell_ungraded(asked, {lesson.number for lesson in graded})
 
 
 def _graded(folder, options):
