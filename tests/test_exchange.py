@@ -166,6 +166,8 @@ def test_a_students_own_zip_file_is_opened_once(tmp_path):
     inner = zipped(tmp_path / "inner.zip", **{"work/a.ipynb": "ann's"}).read_bytes()
     deep = zipped(tmp_path / "deep.zip", **{"inner.zip": inner}).read_bytes()
     members = {"ann/work.zip": inner, "bob/work.zip": deep, "eve/work.zip": b"PK none"}
+    many = {f"{k}.ipynb": "" for k in range(exchange.MOST_MEMBERS + 1)}
+    members["max/work.zip"] = zipped(tmp_path / "many.zip", **many).read_bytes()
     members["kim.zip"] = zipped(tmp_path / "pdf.zip", **{"a.pdf": ""}).read_bytes()
     source = zipped(tmp_path / "all.zip", **members)
     found = exchange.collect(tmp_path / "class", LESSON, source)
@@ -174,9 +176,10 @@ def test_a_students_own_zip_file_is_opened_once(tmp_path):
         "bob": "bob/inner.zip",
         "eve": "eve/work.zip",
         "kim": "a.pdf",
+        "max": "max/work.zip",
     }
     reasons = [mine[0][1] for mine in found.without.values()]
-    assert sorted(reasons) == sorted([exchange.CLOSED, exchange.CLOSED, exchange.NONE])
+    assert sorted(reasons) == sorted([exchange.CLOSED] * 3 + [exchange.NONE])
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,13 @@ BLACKBOARD = re.compile(r".+_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})\D
 BRIGHTSPACE = re.compile(
     r"(?P<number>\d+)-\d+ - (?P<name>.+?) ?- [^-]*\d{4}[^-]*( - .+)?"
 )
+MOST_MEMBERS = 1000  # of a zip file of one student
 IGNORED = ("__MACOSX", ".ipynb_checkpoints", ".DS_Store", "desktop.ini", "Thumbs.db")
 MAY_BE_ONE = ("", ".json", ".txt")  # endings that a browser gives to a notebook
 COLUMNS = ("student", "lesson", "points", "of", "to be read by a person", "note")
 WHOSE = "whose is it? Put it into a folder that is named after the student"
 NONE = "not a notebook"
-CLOSED = "a zip file that is damaged or inside another one"
+CLOSED = "a zip file that is damaged, inside another one, or of too many files"
 
 
 @dataclass
@@ -139,6 +140,8 @@ def _opened(file):
     try:
         members = _members(open_archive())
     except Exception:  # damaged in one of many ways
+        return [file]
+    if len(members) > MOST_MEMBERS:  # as it is told: one file that was not opened
         return [file]
     above, read = file.place.parent, partial(partial, _member, open_archive)
     return [

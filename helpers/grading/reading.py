@@ -179,7 +179,7 @@ def _parsed(text, repairs):
         except Unreadable:
             if mend is None:
                 raise
-        except (ValueError, SyntaxError, MemoryError):
+        except (ValueError, SyntaxError, MemoryError, TypeError, AttributeError):
             continue
         except RecursionError:
             deep = True

@@ -273,6 +273,8 @@ def _graded(folder, options):
         told = "Grading has stopped. Nothing is lost: the next run goes on here."
         raise LessonError(f"{reason}\n{told}") from None
     print_table(report)
+    states = {state for state, _ in report.troubles.values()}
+    return 1 if states & {"not graded", "our fault"} else 0
 
 
 if __name__ == "__main__":
