@@ -88,7 +88,12 @@ def test_references_alone_are_proved_where_they_are_fast(capsys, monkeypatch):
 
 def test_lessons_may_stand_after_options(capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr(classroom, "grade", lambda _, wish: asked.append(wish))
+
+    def grade(_, wish):
+        asked.append(wish)
+        return classroom.Report()
+
+    monkeypatch.setattr(classroom, "grade", grade)
     monkeypatch.setattr(classroom, "print_table", lambda told: None)
     for words in (["00", "--student", "ann", "02"], ["--student", "ann", "00", "02"]):
         assert main(["grade", "folder", *words]) == 0
@@ -99,6 +104,16 @@ def test_lessons_may_stand_after_options(capsys, monkeypatch):
         with pytest.raises(SystemExit):
             main(words)
         assert "unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("not graded", 1), ("our fault", 1), ("out of time", 0)]
+)
+def test_grading_ends_with_1_where_somebody_has_no_marks(monkeypatch, state, code):
+    report = classroom.Report(troubles={("ann", "00_warm_up"): (state, "why")})
+    monkeypatch.setattr(classroom, "grade", lambda *_: report)
+    monkeypatch.setattr(classroom, "print_table", lambda told: None)
+    assert main(["grade", "folder"]) == code
 
 
 def test_a_report_of_nothing_is_one_sentence(tmp_path, capsys, monkeypatch):
