@@ -317,7 +317,7 @@ def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
         book.find_grade(written, name, name, "mistake_2").manual_score = 1.5
         book.find_comment(written, name, name, "mistake_2").manual_comment = "Good."
         book.db.commit()
-    submit(folder, "mistake_2", WHOLE, released(WHOLE))
+    submit(folder, "mistake_2", WHOLE, fill(WHOLE, {written: "Other words."}))
     again = grade(folder, Options(student="mistake_2"))
     assert again.executed == 1
     assert {mark.points for mark in checked(again, "mistake_2").values()} == {0}
