@@ -138,6 +138,13 @@ def test_of_several_the_newest_is_taken_and_a_new_one_replaces(tmp_path):
     assert taken(course) == {"ann": "newer"}
 
 
+def test_users_of_blackboard_may_have_an_underscore(tmp_path):
+    name = "Ex_1_{}_attempt_2026-06-11-20-50-44_a.ipynb"
+    members = {name.format(user): user for user in ("anna_s", "bob_s", "carl")}
+    exchange.collect(tmp_path / "class", LESSON, unpacked(tmp_path / "all", members))
+    assert taken(tmp_path / "class") == {user: user for user in members.values()}
+
+
 def test_the_last_attempt_is_taken(tmp_path):
     name = "Ex_jdoe_attempt_2026-06-{}-20-50-44_{}.ipynb"
     members = {name.format(11, LESSON): "first", name.format(12, "final"): "second"}

@@ -238,6 +238,17 @@ def test_a_step_that_changes_the_model_is_named(name):
     assert words in report.sentence, report
 
 
+def test_of_an_error_with_an_array_in_it_the_reason_is_told():
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+
+    rows = [(x.repeat(20, 0), y.repeat(20)) for x, y in BATCHES]
+    report = parity.steps(step, plain(), rows)
+    words = "ValueError: Passed in object [...] of type 'ndarray', not tf.Tensor"
+    assert words in report.sentence
+
+
 def test_a_step_that_adds_a_layer_is_told():
     model = plain()
     right = tape_step(model)

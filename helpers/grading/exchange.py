@@ -8,6 +8,7 @@ all of them inside one more folder where there is one.
 
 import csv
 import io
+import os
 import re
 import time
 import unicodedata
@@ -160,8 +161,12 @@ class Owner:
     sure: bool = True  # False: only the file's own name says so
 
 
-def owner_of(place, lesson):
-    """The `Owner` of a file, by its place in the download and a lesson's name."""
+def owner_of(place, lesson, title=""):
+    """The `Owner` of a file, by its place in the download and a lesson's name.
+
+    Args:
+        title: with which Blackboard's names begin, see `_title`.
+    """
     place = PurePosixPath(unicodedata.normalize("NFC", str(place)))
     # A zip file may hold anything.
     if place.is_absolute() or ".." in place.parts or place.parts[0][1:] == ":":
@@ -170,7 +175,9 @@ def owner_of(place, lesson):
         if found := MOODLE.match(part):
             return Owner(found["name"].strip(), found["number"])
     if found := BLACKBOARD.fullmatch(place.name):
-        return Owner(found["name"].strip())
+        before = place.name.split("_attempt_")[0]
+        known = title and before.startswith(title) and before != title
+        return Owner((before[len(title) :] if known else found["name"]).strip())
     for pattern, parts in ((BRIGHTSPACE, place.parts), (CANVAS, place.parts[-1:])):
         for part in parts:
             if found := pattern.fullmatch(part):
@@ -246,7 +253,15 @@ def _owned(found, lesson):
     wanted = [file for file in found if not _is_ignored(file.place)]
     around = _around([file.owner or file.place for file in wanted])
     places = [PurePosixPath(*(f.owner or f.place).parts[around:]) for f in wanted]
-    return [(f, owner_of(at, lesson)) for f, at in zip(wanted, places, strict=True)]
+    title, pairs = _title(places), zip(wanted, places, strict=True)
+    return [(file, owner_of(place, lesson, title)) for file, place in pairs]
+
+
+def _title(places):
+    """What all of Blackboard's names begin with: a user's name may have a "_", too."""
+    found = {p.name.split("_attempt_")[0] for p in places if BLACKBOARD.match(p.name)}
+    common = os.path.commonprefix(sorted(found)) if len(found) > 1 else ""
+    return common[: common.rfind("_") + 1]
 
 
 def _names(owners, report):

@@ -230,13 +230,15 @@ class Bench:
 def told_of(error):
     """An error in one sentence: its type, and its message where it has one."""
     told = describe_error(error)
-    message = ARRAYS.sub("[...]", told["message"])
+    message = told["message"]
+    if "[[" in message:  # an array is longer than what is kept of a message
+        message = ARRAYS.sub("[...] ", " ".join(str(error).split()))[:300]
     return f"{told['type']}: {message}" if message else told["type"]
 
 
 def refused(error, where="the first batch"):
     """The `ParityError` for a model on which fit itself cannot take a step."""
-    reason = ARRAYS.sub("[...]", describe_error(error)["message"]).rstrip(".")
+    reason = told_of(error).partition(": ")[2].rstrip(".") or type(error).__name__
     return ParityError(f"fit itself cannot train on {where}: {reason}.")
 
 
