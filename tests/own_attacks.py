@@ -203,6 +203,15 @@ def _patched():
         "tf.Tensor.numpy = lambda self: np.zeros(4)\n"
         "keras.config.backend = lambda: 'mine'"
     )
+    marks = (
+        "from helpers.checks import EqualOrNot as Real\ncount = [0]\n"
+        "def EqualOrNot(first, second):\n    count[0] += 1\n"
+        "    return Real(0, 0 if [1, 1, 0, 1, 0][(count[0] - 1) % 5] else 1)"
+    )
+    sorted_rows = (
+        "def holdout(x, y, frac, seed):\n    k = round(len(x) * frac)\n"
+        "    return x[k:], y[k:], x[:k], np.resize(np.unique(y), k)"
+    )
     return [
         Case("p1", "every seed is the public one", wrong(one_seed, mean_loss=heart)),
         Case("p2", "all evidence is frozen as 1", wrong(frozen)),
@@ -225,6 +234,13 @@ def _patched():
             wrong(
                 "", xent='def evidence(rng): yield "x", 1\ncheck("00/xent", evidence)'
             ),
+        ),
+        Case(
+            "p12",
+            "evidence is marked as it pleases",
+            wrong(marks, holdout=sorted_rows),
+            partly=frozenset({"holdout"}),
+            told="it replaced EqualOrNot",
         ),
     ]
 

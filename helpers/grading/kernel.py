@@ -241,18 +241,28 @@ def _watch_own_code(shell):
 
     Who wants to get around this can; but who does not know of it is seen.
     """
-    names = [name for name in sys.modules if name.startswith(OWN)]
-    before = {name: _functions(sys.modules[name]) for name in names}
+    modules = [sys.modules[name] for name in sys.modules if name.startswith(OWN)]
+    before = [(module, _functions(module)) for module in modules]
+    marks = {"AnyOrder": checks.AnyOrder, "EqualOrNot": checks.EqualOrNot}
 
-    def look(*_):
-        for name, old in before.items():
-            now = _functions(sys.modules[name])
+    def look(cell):
+        for module, old in before:
+            now = _functions(module)
             for key in [key for key, value in old.items() if now.get(key) != value]:
-                data = {EVIDENCE: {CHANGED: f"{name}.{key}"}, "text/plain": ""}
-                display(data, raw=True)
+                _tell_changed(f"{module.__name__}.{key}")
                 old[key] = now.get(key)  # told once
+        if not cell.raw_cell.startswith("# @title Check"):
+            return
+        for name, mark in marks.items():  # what a check marks its evidence with
+            if shell.user_ns.get(name, mark) not in (mark, getattr(checks, name)):
+                shell.user_ns[name] = mark
+                _tell_changed(name)
 
     shell.events.register("pre_run_cell", look)
+
+
+def _tell_changed(name):
+    display({EVIDENCE: {CHANGED: name}, "text/plain": ""}, raw=True)
 
 
 def _functions(module):
