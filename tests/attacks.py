@@ -339,18 +339,22 @@ DEADLY = {
             data = {"exercise": "07/right", "seed": seed, "records": text}
             display({EVIDENCE.decode(): data}, raw=True)""",
     "evidence that nobody can write": """
-        from IPython.display import display
-        import helpers.checks
-        def grading(exercise, evidence, seconds=None):
+        kind, way_out, done = EVIDENCE.decode(), get_ipython().display_pub, []
+        real = way_out.publish
+        def publish(data=None, *rest, **more):
+            if kind not in (data or {}):
+                return real(data, *rest, **more)
+            if done:
+                return None
+            done.append(True)
             texts = ["[" * 500 + "]" * 500, '[{"label": %s}]' % ("9" * 4000), "[1", "3",
                      '[{"a": ' * 40 + "1" + "}]" * 40, '["text"]', "[]", None]
+            sent = {"exercise": data[kind]["exercise"], "seed": 1}
             for text in texts:
-                data = {"exercise": exercise, "seed": 1, "records": text, "log": 3}
-                display({EVIDENCE.decode(): data}, raw=True)
+                real({kind: {**sent, "records": text, "log": 3}}, *rest, **more)
             half = '[{"label": "' + chr(92) + 'ud800"}]'
-            data = {"exercise": exercise, "seed": 1, "records": half, "log": [3]}
-            display({EVIDENCE.decode(): data}, raw=True)
-        helpers.checks.grading = grading""",
+            real({kind: {**sent, "records": half, "log": [3]}}, *rest, **more)
+        way_out.publish = publish""",
     "half a character": "text = '\ud800'\nprint(len(text))",
     "own check": """
         def check(*arguments, **settings):

@@ -35,22 +35,21 @@ from helpers.lessons import build
 QUICK = {"cell_seconds": 6.0, "check_seconds": 8.0, "seconds": 60.0}
 DECISIVE = ("00", "s1", "s2", "p1", "p5", "43", "53", "54", "66", "k1")  # as any user
 
-# Takes the place of `checks.grading`, in the process of the submission: `records` is
+# Changes evidence on its way out, where no function of ours is replaced: `records` is
 # called with exercise and seed and gives JSON text, for as long as a check runs.
 FORGER = """\
 import json
-from IPython.display import display
-from helpers import checks
-real = checks.grading
-seeds = list(real.args[0])
-def forged(exercise, evidence, seconds=None):
-    for seed in seeds:
-        data = {"exercise": exercise, "seed": seed, "records": records(exercise, seed),
-                "log": log}
-        display({"application/vnd.course.evidence+json": data, "text/plain": "x"},
-                raw=True)
-log = {}
-checks.grading = forged
+kind, way_out = "application/vnd.course.evidence+json", get_ipython().display_pub
+real = way_out.publish
+def forged(data=None, *rest, **more):
+    if kind not in (data or {}):
+        return real(data, *rest, **more)
+    sent = data[kind]
+    for seed in seeds or [sent["seed"]]:
+        mine = {"records": records(sent["exercise"], seed), "log": log, "seed": seed}
+        real({**data, kind: {**sent, **mine}}, *rest, **more)
+log, seeds = {}, []
+way_out.publish = forged
 """
 VALUES = """\
 values = [{"label": "x", "value": value} for value in VALUES]
@@ -241,6 +240,13 @@ def _patched():
             wrong(marks, holdout=sorted_rows),
             partly=frozenset({"holdout"}),
             told="it replaced EqualOrNot",
+        ),
+        Case(
+            "p13",
+            "a function of ours is replaced",
+            wrong("from helpers import checks\nchecks.grading = lambda *a, **k: None"),
+            state="tampered",
+            told="it replaced helpers.checks.grading",
         ),
     ]
 

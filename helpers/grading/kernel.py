@@ -239,6 +239,8 @@ def _kernel(request, report):
 def _watch_own_code(shell):
     """Tell the grader when a submission replaces a function of ours, see `CHANGED`.
 
+    What comes then is no evidence of anything.
+
     Who wants to get around this can; but who does not know of it is seen.
     """
     modules = [sys.modules[name] for name in sys.modules if name.startswith(OWN)]

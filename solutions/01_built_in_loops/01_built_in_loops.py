@@ -2217,7 +2217,7 @@ for eager in (False, True):
 
 
 # %%
-# rows: B15
+# rows: B15, B47
 def batch_ends(group):
     ends = []
     note = keras.callbacks.LambdaCallback(
@@ -2232,11 +2232,12 @@ def batch_ends(group):
 
 for group in (1, 2, 3, 100):
     print(f"steps_per_execution={group:<3}", batch_ends(group))
+gone = [name for name in ("fit_generator", "predict_classes") if hasattr(line(), name)]
+print("still there:", gone, outcome(lambda: line().fit(x8, workers=2)))
 
 # %% [markdown]
-# <!-- rows: B47 -->
 # **If you meet this in older code.** `fit_generator`, `predict_classes` and
-# `fit(workers=...)` are gone. Write `fit` (it takes generators),
+# `fit(workers=...)` are gone (last line above). Write `fit` (it takes generators),
 # `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`, an
 # object that hands out batches (lesson 03). Newer than most tutorials are the
 # optimizers `AdamW`, `Lion` and `Muon`, the losses `Dice` and the focal ones, and the
