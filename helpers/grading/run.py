@@ -167,7 +167,8 @@ class LessonRun:
             _patiently(partial(self._nbgrader, self.api.generate_feedback, one))
         except NotTaken as error:  # one student's trouble, not the class's
             trouble = f"{error}. The gradebook does not hold these marks; grade again."
-        kept = {"by_hand": self._by_person(one), "texts": self._texts(one, result)}
+        if not trouble:
+            kept = {"by_hand": self._by_person(one), "texts": self._texts(one, result)}
         return marking.note_saved(
             self.course, self.lesson, one.student, verdicts, trouble, kept
         )
