@@ -85,11 +85,21 @@ def test_what_a_later_cell_makes_is_not_needed_before():
         "import importlib\nimportlib.import_module('__main__').shown",
         "import keras\nkeras.mixed_precision.set_global_policy('mixed_float16')",
         "from keras.utils import clear_session\nclear_session()",
-        "def broken(",
+        "!pip install shown",
+        "    own = shown",  # IPython takes the spaces away
+        ">>> own = shown",
+        "%%time\ndef broken(",
     ],
 )
 def test_where_names_may_be_hidden_everything_runs(source):
     assert left_out(own=source) == set()
+
+
+@pytest.mark.parametrize("source", ["def broken(", "return shown +", "print shown"])
+def test_a_cell_that_cannot_run_needs_nothing(source):
+    assert left_out(own=source) == ALL
+    assert left_out(own_mean=source) == ALL
+    assert left_out(own=source, own_mean="own_mean = shown") == ALL - {"example"}
 
 
 def test_a_missing_name_that_an_example_makes_is_noticed():

@@ -11,6 +11,8 @@ import re
 import symtable
 from dataclasses import dataclass, field
 
+from IPython.core.inputtransformer2 import TransformerManager
+
 # Ways to a name that are not spelled as the name; and IPython's memory of results.
 HIDDEN_NAMES = re.compile(
     r"eval|exec|get_ipython|globals|locals|vars|dir|__import__|_i*\d+|_i+|__+|_[od]h"
@@ -74,23 +76,37 @@ class Unclear(Exception):
 
 
 def names(cell, strict=True):
-    """The `Names` of a cell.
+    """The `Names` of a cell; none where a mistake in writing stops all of it.
 
     Args:
         cell: a code cell.
         strict: refuse what may use names without spelling them.
 
     Raises:
-        SyntaxError: also where a cell has a magic command.
-        Unclear: where it was refused.
+        Unclear: where it was refused, or has a magic command.
     """
-    tree = ast.parse(cell.source)
+    tree = _parsed(cell.source)
+    if tree is None:
+        return Names()
     found = Names(uses=_asked_for(cell, tree))
     _scopes(symtable.symtable(cell.source, "cell", "exec"), found, top=True)
     found.changes = _changed(tree)
     if strict and any(map(_is_hidden_way, ast.walk(tree))):
         raise Unclear
     return found
+
+
+def _parsed(source):
+    """A cell as Python reads it, or None where neither Python nor IPython can."""
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        pass
+    try:
+        ast.parse(TransformerManager().transform_cell(source))
+    except SyntaxError:
+        return None
+    raise Unclear
 
 
 def _asked_for(cell, tree):
