@@ -161,12 +161,18 @@ def test_the_last_attempt_is_taken(tmp_path):
         (("all/ann/a.ipynb", "bob/b.ipynb"), {"all", "bob"}),
         (("ann/one/a.ipynb",), {"ann"}),
         (("ann/a.ipynb", "ann/old/a.ipynb"), {"ann"}),
+        (("all/ann.ipynb", "all/bob.ipynb", "all/eva_00.ipynb"), {"ann", "bob", "eva"}),
+        (("ann/a.ipynb", "ann/b.ipynb"), {"ann"}),
+        (("ann/a.ipynb", "ann/b.ipynb", f"ann/{LESSON}.ipynb"), {"ann"}),
+        (("ann/a.ipynb", "ann/a (1).ipynb", "ann/a (2).ipynb"), {"ann"}),
     ],
 )
 def test_one_folder_around_the_whole_class_is_no_student(tmp_path, members, students):
     source = zipped(tmp_path / "all.zip", **dict.fromkeys(members, "work"))
     found = exchange.collect(tmp_path / "class", LESSON, source)
     assert set(found.taken) == students
+    one_folder_each = all("/" not in place.removeprefix("all/") for place in members)
+    assert bool(found.warnings) == one_folder_each
 
 
 def test_a_students_own_zip_file_is_opened_once(tmp_path):
@@ -298,7 +304,7 @@ def test_the_command_says_who_and_what(tmp_path, capsys):
 
 
 def test_marks_are_a_table_that_no_spreadsheet_computes(tmp_path, capsys):
-    names = ['=HYPERLINK("x")', 'Doe, "J"', "@ann", "missing"]
+    names = ['=HYPERLINK("x")', 'Doe, "J"', "@ann", "missing", "nothing"]
     find_alembic()
     with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
         book.add_assignment(LESSON)
@@ -307,7 +313,7 @@ def test_marks_are_a_table_that_no_spreadsheet_computes(tmp_path, capsys):
         book.add_grade_cell("hand", "n", LESSON, max_score=2, cell_type="markdown")
         for number, name in enumerate(names):
             book.add_student(name)
-            if name != "missing":
+            if name not in ("missing", "nothing"):
                 book.add_submission(LESSON, name)
                 grade = book.find_grade("auto", "n", LESSON, name)
                 grade.auto_score = number + 0.25
@@ -315,6 +321,9 @@ def test_marks_are_a_table_that_no_spreadsheet_computes(tmp_path, capsys):
                 other.needs_manual_grade = True
                 grade.needs_manual_grade = name == "@ann"  # her check crashed
         book.db.commit()
+    for name in ("[odd]", "missing", "new"):
+        (tmp_path / "submitted" / name / LESSON).mkdir(parents=True)
+    (tmp_path / "submitted" / "[odd]" / LESSON / "a.ipynb").touch()
     assert cli.main(["marks", os.fspath(tmp_path)]) == 0
     content = (tmp_path / "marks.csv").read_bytes()
     assert content.startswith("\ufeff".encode())  # or Excel takes it for Latin-1
@@ -324,7 +333,10 @@ def test_marks_are_a_table_that_no_spreadsheet_computes(tmp_path, capsys):
         ['\'=HYPERLINK("x")', LESSON, "0.25", "5", "1", ""],
         ["'@ann", LESSON, "2.25", "5", "1", ""],
         ['Doe, "J"', LESSON, "1.25", "5", "1", ""],
-        ["missing", LESSON, "", "5", "", "not handed in"],
+        ["[odd]", LESSON, "", "5", "", f"not graded: {exchange.RENAME}"],
+        ["missing", LESSON, "", "5", "", f"not graded: {classroom.NO_NOTEBOOK}"],
+        ["new", LESSON, "", "5", "", f"not graded: {classroom.NO_NOTEBOOK}"],
+        ["nothing", LESSON, "", "5", "", "not handed in"],
     ]
     _marks_of_some_lessons_are_a_table_of_their_own(tmp_path, content, capsys)
     assert cli.main(["marks", os.fspath(tmp_path / "nowhere")]) == 1
@@ -492,7 +504,7 @@ def test_grading_takes_other_endings_too(tmp_path, name):
     unpacked(tmp_path, {f"{place}/{name}": DONE, f"{place}/~$b.ipynb": DONE})
     (one,) = classroom.submissions(tmp_path)
     assert one.path.name == name
-    assert not classroom.without_notebook(tmp_path, classroom.Options())
+    assert not classroom.not_graded(tmp_path, classroom.Options())
 
 
 def test_backslashes_in_a_zip_file_are_folders(tmp_path):

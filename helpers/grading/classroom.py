@@ -147,12 +147,10 @@ def grade(folder, options=None):
         raise LessonError(
             f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
         )
-    report = Report()
-    for one in [one for one in found if is_unusable(one.student)]:
-        found.remove(one)
-        report.troubles[printable(one.student), one.lesson] = "not graded", RENAME
-    for student, lesson in without_notebook(course, options):
-        report.troubles[printable(student), lesson] = "not graded", NO_NOTEBOOK
+    report, refused = Report(), not_graded(course, options)
+    for (student, lesson), reason in refused.items():
+        report.troubles[printable(student), lesson] = "not graded", reason
+    found = [one for one in found if (one.student, one.lesson) not in refused]
     with _alone(course):
         store.remove_drafts(course)
         for name in sorted({one.lesson for one in found}):
@@ -175,15 +173,29 @@ def printable(name):
 
 def submissions(course, options=None):
     """The submitted files of a class that `options` asks for, in order."""
-    options = options or Options()
+    return [
+        Submission(student, lesson, _best(files))
+        for student, lesson, files in _handed_in(course, options or Options())
+        if files
+    ]
+
+
+def not_graded(course, options):
+    """Why there can be no marks: dict from (student, lesson) to a reason."""
+    return {
+        (student, lesson): RENAME if files else NO_NOTEBOOK
+        for student, lesson, files in _handed_in(course, options)
+        if is_unusable(student) or not files
+    }
+
+
+def _handed_in(course, options):
+    """`(student, lesson, notebooks)` of each folder of a lesson, misspelled or not."""
     known = {lesson.name for lesson in build.find(options.lessons)}
-    found = []
     for folder in sorted(Path(course, "submitted").glob("*/*")):
         student, lesson = folder.parent.name, folder.name
-        files = _notebooks(folder)
-        if lesson in known and files and options.student in ("", student):
-            found.append(Submission(student, lesson, _best(files)))
-    return found
+        if lesson.strip() in known and options.student in ("", student):
+            yield student, lesson, _notebooks(folder) if lesson in known else []
 
 
 def _notebooks(folder):
@@ -206,19 +218,6 @@ def _best(files):
     told = f"{student}, {lesson[:2]}: {path.name} is graded; left {left}."
     tqdm.write(printable(told), sys.stderr)
     return path
-
-
-def without_notebook(course, options):
-    """`(student, lesson)` of folders in which something else than a notebook lies."""
-    known = {lesson.name for lesson in build.find(options.lessons)}
-    folders = sorted(Path(course, "submitted").glob("*/*"))
-    return [
-        (folder.parent.name, folder.name)
-        for folder in folders
-        if folder.name.strip() in known
-        and options.student in ("", folder.parent.name)
-        and (folder.name not in known or not _notebooks(folder))
-    ]
 
 
 @contextlib.contextmanager

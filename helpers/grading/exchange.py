@@ -22,7 +22,14 @@ from nbgrader.api import Gradebook
 from tqdm import tqdm
 
 from helpers.grading import choosing
-from helpers.grading.classroom import A_NOTEBOOK, RENAME, is_unusable, printable
+from helpers.grading.classroom import (
+    A_NOTEBOOK,
+    RENAME,
+    Options,
+    is_unusable,
+    not_graded,
+    printable,
+)
 from helpers.grading.gradebook import find_alembic
 from helpers.grading.marking import trouble_of
 from helpers.grading.store import (
@@ -48,6 +55,7 @@ BRIGHTSPACE = re.compile(
     r"(?P<number>\d+)-\d+ - (?P<name>.+?) ?- [^-]*\d{4}[^-]*( - .+)?"
 )
 MOST_MEMBERS = 1000  # of a zip file of one student
+A_CLASS = 3  # so many notebooks in one folder, each with another name
 IGNORED = ("__MACOSX", ".ipynb_checkpoints", ".DS_Store", "desktop.ini", "Thumbs.db")
 MAY_BE_ONE = ("", ".json", ".txt")  # endings that a browser gives to a notebook
 COLUMNS = ("student", "lesson", "points", "of", "to be read by a person", "note")
@@ -225,7 +233,7 @@ def collect(course, lesson, source, write=True):
         counts; a notebook of another lesson never does.
     """
     report, notebooks = Collected(), {}
-    owned = _owned(files(source), lesson)
+    owned = _owned(files(source), lesson, report)
     names = _names({owner for _, owner in owned}, report)
     _warn_of_twins(course, names, report)
     for file, owner in owned:
@@ -248,11 +256,19 @@ def collect(course, lesson, source, write=True):
     return report
 
 
-def _owned(found, lesson):
+def _owned(found, lesson, report):
     """Each file that counts, and whose it is: list of `(File, Owner)`."""
     wanted = [file for file in found if not _is_ignored(file.place)]
-    around = _around([file.owner or file.place for file in wanted])
-    places = [PurePosixPath(*(f.owner or f.place).parts[around:]) for f in wanted]
+    places = [file.owner or file.place for file in wanted]
+    around = _around(places)
+    if not around and _is_flat_class(places, lesson):
+        around = 1
+        report.warnings.append(
+            f"All notebooks lie in the folder {printable(places[0].parts[0])}: each "
+            "counts as another student's, named after its file. If they are one "
+            "student's, put that folder into another one, beside a second student's."
+        )
+    places = [PurePosixPath(*place.parts[around:]) for place in places]
     title, pairs = _title(places), zip(wanted, places, strict=True)
     return [(file, owner_of(place, lesson, title)) for file, place in pairs]
 
@@ -320,6 +336,17 @@ def _around(places):
     seconds = {place.parts[1:2] for place in places if len(place.parts) > 2}
     deep = all(len(place.parts) > 1 for place in places)
     return 1 if deep and len(firsts) == 1 and len(seconds) > 1 else 0
+
+
+def _is_flat_class(places, lesson):
+    """Whether one folder holds nothing but notebooks of many students."""
+    places = set(places)
+    in_one = len({place.parent for place in places}) == 1
+    if len(places) < A_CLASS or not in_one or len(min(places).parts) != 2:
+        return False
+    owners = [owner_of(place.name, lesson) for place in places]
+    names = {owner.name for owner in owners if not owner.sure} - {""}
+    return len(names) == len(places)
 
 
 def _rank(file, lesson):
@@ -410,21 +437,27 @@ def _marks(course, lessons):
     if not database.exists():
         raise LessonError(f"{course} has no gradebook.db; grade it first.")
     find_alembic()
+    refused = {
+        (printable(student), lesson.strip()): f"not graded: {reason}"
+        for (student, lesson), reason in not_graded(course, Options()).items()
+    }
     with Gradebook(f"sqlite:///{database}") as book:
+        students = {student.id for student in book.students}
         return [
-            _row(course, lesson, student)
+            _row(course, lesson, student, refused.get((student, lesson.name)))
             for lesson in book.assignments
-            for student in sorted(student.id for student in book.students)
+            for student in sorted(students | {student for student, _ in refused})
             if not lessons or lesson.name in lessons
         ]
 
 
-def _row(course, lesson, student):
+def _row(course, lesson, student, refused):
     mine = [one for one in lesson.submissions if one.student_id == student]
     state, reason = _trouble(course, lesson.name, student)
     note = f"{state}: {reason}" if state else ""
     if not mine or state == "our fault":
-        return student, lesson.name, "", lesson.max_score, "", note or "not handed in"
+        note = note or refused or "not handed in"
+        return student, lesson.name, "", lesson.max_score, "", note
     (one,) = mine
     to_read = sum(
         grade.needs_manual_grade and grade.cell.cell_type != "code"  # code: a check
