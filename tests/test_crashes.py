@@ -116,7 +116,7 @@ def test_killed_between_two_steps_goes_on_without_executing(
 
 def test_killed_after_the_first_result_executes_the_second_alone(undisturbed, tmp_path):
     shutil.copytree(undisturbed / "submitted", tmp_path / "submitted")
-    killed_at("run.LessonRun._finish", tmp_path)
+    killed_at("run.LessonRun._seeds", tmp_path)  # it asks for the first result's
     (first,) = inside(tmp_path, "results").glob("*.json")
     seeds = json.loads(first.read_text())["seeds"]
     assert goes_on(undisturbed, tmp_path) == 1

@@ -20,7 +20,7 @@ from helpers.checks.keys import exercise_key
 from helpers.grading import classroom, doctor, exchange, report, workers
 from helpers.grading.classroom import Options, Submission, grade
 from helpers.grading.execute import Settings
-from helpers.grading.gradebook import FeedbackPage
+from helpers.grading.gradebook import NOT_READ, FeedbackPage
 from helpers.lessons import build, notebooks
 from helpers.lessons.answers import Trial, base_namespace
 from helpers.lessons.notebooks import solution_notebook
@@ -286,11 +286,14 @@ def is_to_be_read(folder, student, name):
 def test_what_a_person_gave_is_in_the_feedback_and_stays_read(graded):
     folder, options = graded[0], Options(lessons=("00",), student="right")
     assert not grade(folder, options).changes
+    assert feedback(folder, "right").count(NOT_READ) == 1
+    assert NOT_READ not in feedback(folder, "untouched")
     set_by_hand(folder, "right", WRITTEN, 1.5, "Well said.")
     set_by_hand(folder, "right", f"check-{FIRST}", 0.25)
     again = grade(folder, options)
     assert again.executed == 0
     assert "Well said." in feedback(folder, "right")
+    assert NOT_READ not in feedback(folder, "right")
     mark = checked(again, "right")[FIRST]
     assert (mark.points, mark.state) == (0.25, "marked by hand")
     assert "set by hand; the check gave" in mark.note

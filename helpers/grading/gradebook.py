@@ -10,19 +10,26 @@ import os
 import re
 import sys
 import tempfile
+from functools import lru_cache, partial
 from pathlib import Path
 from unittest import mock
 
 from bleach import clean
+from jinja2 import BytecodeCache
 from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.highlight import Highlight2HTML
 from nbconvert.filters.markdown import markdown2html
-from nbconvert.preprocessors import ClearMetadataPreprocessor
+from nbconvert.preprocessors import (
+    ClearMetadataPreprocessor,
+    CSSHTMLHeaderPreprocessor,
+)
 from nbformat import from_dict
 from nbformat.v4 import new_markdown_cell, new_output
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
+    GetGrades,
     LimitOutput,
     NbGraderPreprocessor,
     SaveAutoGrades,
@@ -58,6 +65,7 @@ FOCUSABLE = re.compile(
 NO_ALT = re.compile(r"<img(?![^>]*\salt=)")
 NO_DESCRIPTION = "No description has been provided for this image"
 SAFE = {"text/plain", "image/png", "image/jpeg"}
+NOT_READ = "Nobody has read this answer yet; its points are not in the score."
 
 
 def _attribute(tag, name, value):
@@ -182,21 +190,68 @@ class StoredOutputs(NbGraderPreprocessor):
         return nb, resources
 
 
+class GradesAndUnread(GetGrades):
+    """nbgrader's grades for the feedback; says of which answers nobody has read yet."""
+
+    def preprocess_cell(self, cell, resources, index):
+        cell, resources = super().preprocess_cell(cell, resources, index)
+        told = cell.metadata.get("nbgrader", {})
+        if told.get("grade") and told.get("solution"):
+            place = self.notebook_id, self.assignment_id, self.student_id
+            grade = self.gradebook.find_grade(told["grade_id"], *place)
+            if grade.needs_manual_grade and grade.manual_score is None:
+                comments = filter(None, (told.get("comment"), NOT_READ))
+                told["comment"] = "\n\n".join(comments)
+        return cell, resources
+
+
 class FeedbackPage(HTMLExporter):
-    """nbconvert's page, finished without reading it again: that takes most of its time.
+    """nbconvert's page, without what would take most of its time.
 
     nbconvert parses the page with BeautifulSoup to make cells reachable by keyboard and
-    to mark pictures without a description; two replacements do the same.
+    to mark pictures without a description; two replacements do the same. Templates and
+    the colours of cells, which most submissions share, are made once.
     """
 
     def from_notebook_node(self, nb, resources=None, **settings):
         for cell in nb.cells:
             if cell.cell_type == "code" and len(cell.source) > MOST_CODE:
                 cell.source = f"{cell.source[:MOST_CODE]}\n# ... and so on"
+        language = nb.metadata.get("language_info", {})
+        lexer = language.get("pygments_lexer", language.get("name"))
+        self.filters = {"highlight_code": partial(_coloured, lexer), **self.filters}
+        self.environment.bytecode_cache = COMPILED
         with mock.patch("nbconvert.exporters.html.BeautifulSoup", _AsItStands):
             page, resources = super().from_notebook_node(nb, resources, **settings)
         page = FOCUSABLE.sub(r'\g<0> tabindex="0"', page)
         return NO_ALT.sub(f'<img alt="{NO_DESCRIPTION}"', page), resources
+
+
+def _coloured(lexer, source, metadata=None):
+    """In the place of nbconvert's filter; `metadata` could name another language."""
+    return _coloured_once(lexer, source)
+
+
+@lru_cache(1000)  # cells of a few lessons
+def _coloured_once(lexer, source):
+    return Highlight2HTML(pygments_lexer=lexer)(source)
+
+
+class _Compiled(BytecodeCache):
+    """Keeps templates in memory."""
+
+    def __init__(self):
+        self.known = {}
+
+    def load_bytecode(self, bucket):
+        if bucket.key in self.known:
+            bucket.bytecode_from_string(self.known[bucket.key])
+
+    def dump_bytecode(self, bucket):
+        self.known[bucket.key] = bucket.bytecode_to_string()
+
+
+COMPILED = _Compiled()
 
 
 class _AsItStands(str):
@@ -322,5 +377,6 @@ def configured(config, course):
     ]
     config.StoredOutputs.course = str(course)
     config.GenerateFeedback.exporter_class = FeedbackPage
+    config.GenerateFeedback.preprocessors = [GradesAndUnread, CSSHTMLHeaderPreprocessor]
     config.CourseDirectory.submitted_directory = store.REPAIRED
     return config

@@ -4,6 +4,7 @@ Executors only write results; judge and gradebook are in the hands of one proces
 steps are kept by content, so that a run that was stopped goes on where it was.
 """
 
+import collections
 import contextlib
 import os
 import re
@@ -84,18 +85,30 @@ class LessonRun:
     def grade(self, found):
         """Bring these submissions to their marks."""
         self._tell_damaged()
-        _patiently(partial(gradebook.create, self.course))
         todo = [one for one in found if self.options.execute and self._is_new(one)]
         kept = [one for one in found if one not in todo and self.result(one)]
         seeds = self._open(todo)
-        needed = {tuple(self.result(one)["seeds"]) for one in kept} | {seeds}
-        for one in needed - {()}:
-            self.references.start(one)
+        needed = {self._seeds(one) for one in kept} | {seeds}
+        with self.references.made_for(needed - {()}):
+            _patiently(partial(gradebook.create, self.course))
+            self._finish_all(todo, kept, seeds)
+        self._close(todo)
+
+    def _finish_all(self, todo, kept, seeds):
+        """Finish each as soon as it can be judged; executing does not wait for that."""
+        ready = collections.deque()
         with tqdm(total=len(todo) + len(kept), desc=self.lesson.name) as bar:
             for one in self._in_order(todo, kept, seeds):
+                ready.append(one)
+                while ready and self.references.are_made(self._seeds(ready[0])):
+                    self._finish(ready.popleft())
+                    bar.update()
+            for one in ready:
                 self._finish(one)
                 bar.update()
-        self._close(todo)
+
+    def _seeds(self, one):
+        return tuple(self.result(one)["seeds"])
 
     # Executing
 
@@ -339,6 +352,22 @@ class References:
         name = store.sha256(f"{self.digest} {seeds}")[:16]
         return store.folder_of(self.course, self.lesson.name, "keys", f"{name}.json")
 
+    @contextlib.contextmanager
+    def made_for(self, needed):
+        """Run them beside the body; nothing is left running behind it.
+
+        Args:
+            needed: sets of seeds, each a tuple.
+        """
+        try:
+            for seeds in needed:
+                self.start(seeds)
+            yield
+        finally:
+            for maker in self.makers.values():
+                maker.kill()
+                maker.communicate()
+
     def start(self, seeds):
         """Begin to run the references for `seeds`, unless it was done."""
         path = self._path(seeds)
@@ -357,6 +386,11 @@ class References:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def are_made(self, seeds):
+        """Whether `get` need not wait."""
+        maker = self.makers.get(seeds)
+        return seeds in self.known or maker is None or maker.poll() is not None
 
     def get(self, seeds):
         """Records by exercise for `seeds`; waits for them.
@@ -382,7 +416,8 @@ class References:
             self.start(seeds)
         said = ""
         if seeds in self.makers:
-            said = self.makers.pop(seeds).communicate()[1]
+            said = self.makers[seeds].communicate()[1]
+            del self.makers[seeds]
         return store.read_json(self._path(seeds)), said
 
 
