@@ -542,12 +542,12 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         "2 updates",
     ),
     "never applied": (of_step(plain, times=0), 1, "weights", "no weight moved"),
-    "list too short": (of_step(plain, keep=-2), 1, "weights", "never updated"),
+    "list too short": (of_step(plain, keep=-2), 1, "weights", "not updated"),
     "list too short, momentum": (
         of_step(lambda: plain(momentum()), keep=-1),
         1,
         "weights",
-        "bias` was never updated",
+        "bias` was not updated",
     ),
     "gradients of others": (
         of_step(lambda: normed(), change=rotate),
@@ -639,7 +639,7 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         lambda: two_step(lambda a, b: 2 * b),
         1,
         "weights",
-        "`score/kernel` and `score/bias` were never updated",
+        "`score/kernel` and `score/bias` were not updated",
     ),
     "no loss weights": (
         lambda: two_step(lambda a, b: a + b),

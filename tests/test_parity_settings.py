@@ -160,7 +160,50 @@ def logits():
     return model
 
 
+def called_again(model):
+    """The model is called once more after the update, for a metric."""
+    right = tape_step(model)
+
+    def step(x, y):
+        loss = right(x, y)
+        model(x, training=True)
+        return loss
+
+    return step
+
+
+def frozen():
+    model = plain()
+    model.get_layer("hidden").trainable = False
+    model.compile(model.optimizer, ENTROPY)
+    return model
+
+
+def moves_frozen(model):
+    right = tape_step(model)
+
+    def step(x, y):
+        loss = right(x, y)
+        model.get_layer("hidden").bias.assign_add([0.1] * 6)
+        return loss
+
+    return step
+
+
+def pops(model):
+    def step(x, y):
+        loss = tape_step(model)(x, y)
+        if len(model.layers) > 1:
+            model.pop()
+        return loss
+
+    return step
+
+
 STEPS = {  # name: (model, step of the model, step, quantity, words)
+    "called again": (normed, called_again, 1, "BatchNorm", "called twice"),
+    "frozen weights moved": (frozen, moves_frozen, 1, "non-trainable", "is it frozen"),
+    "a layer removed": (plain, pops, 1, "error", "is no longer in it"),
     "frozen before the tape": (plain, freezing, 1, "weights", "`hidden/kernel`"),
     "frozen after a step": (
         plain,
@@ -184,7 +227,7 @@ STEPS = {  # name: (model, step of the model, step, quantity, words)
         "moving_",
     ),
     "a stronger penalty": (with_penalty, stronger_penalty, 1, "loss", "the loss is"),
-    "loss not scaled": (unscaled, tape_step, 1, "gradient", "3.05e-05 times"),
+    "loss not scaled": (unscaled, tape_step, 1, "gradient", "scale_loss"),
     "a hidden optimizer": (
         lambda: plain(adam()),
         hidden_optimizer,
@@ -353,10 +396,73 @@ def first_batch_only(model, dataset, epochs):
             tape_step(model)(*next(iter(dataset)))
 
 
+def one_less(model, dataset, epochs):
+    return tape_loop()(model, dataset, epochs - 1)
+
+
+def ends_early(model, dataset, epochs):
+    return tape_loop()(model, dataset, min(epochs, 2))
+
+
+def forget_momentum(model, dataset, epochs):
+    """The end of an epoch sets back what the optimizer keeps."""
+    logs = []
+    for _ in range(epochs):
+        logs += tape_loop()(model, dataset, 1)
+        for slot in model.optimizer.variables[2:]:
+            slot.assign(0 * slot)
+    return logs
+
+
+def best_of_all(model, dataset, epochs):
+    """The weights of the first epoch come back at the end."""
+    logs = tape_loop()(model, dataset, 1)
+    best = model.get_weights()
+    logs += tape_loop()(model, dataset, epochs - 1)
+    model.set_weights(best)
+    return logs
+
+
+def own_count(model, dataset, epochs):
+    """The losses of batches, divided by a number that is not theirs."""
+    step, count = tape_step(model), range(epochs)
+    return [sum(float(step(x, y)) * SIZE for x, y in dataset) / 100 for _ in count]
+
+
 MANY = tf.data.Dataset.from_tensor_slices((X[:20], Y[:20])).batch(2)
 
 
 LOOPS = {  # name: (case, epoch, quantity, words)
+    "one epoch less": (
+        lambda: parity.loop(one_less, plain(), DATASET, 3),
+        3,
+        "updates",
+        "does your loop run one less?",
+    ),
+    "two epochs of four": (
+        lambda: parity.loop(ends_early, plain(), DATASET, 4),
+        3,
+        "updates",
+        "returned 2 logs for 4 epochs: does it end early?",
+    ),
+    "momentum forgotten at the end": (
+        lambda: parity.loop(forget_momentum, plain(momentum()), DATASET),
+        1,
+        "optimizer",
+        "the optimizer's `",
+    ),
+    "the best weights come back": (
+        lambda: parity.loop(best_of_all, plain(), DATASET, 3),
+        2,
+        "weights",
+        "epoch 1 is right",
+    ),
+    "divided by a number of its own": (
+        lambda: parity.loop(own_count, plain(), DATASET),
+        1,
+        "loss",
+        "Epoch 1: `loss` is",
+    ),
     "statistics set back": (
         lambda: parity.loop(by_epoch(set_statistics_back), normed(), DATASET),
         2,
@@ -427,7 +533,7 @@ LOOPS = {  # name: (case, epoch, quantity, words)
         lambda: parity.loop(by_epoch(freeze_second), plain(adam()), DATASET),
         2,
         "weights",
-        "epoch 1 is right",
+        "`hidden/kernel` is not updated in epoch 2",
     ),
     "another loss": (
         lambda: parity.loop(compiled_inside, plain(adam()), DATASET),
@@ -570,3 +676,99 @@ def test_weights_of_rows_reach_the_learner_as_arrays():
 
     assert parity.steps(step, model, WEIGHTED).first is None
     assert set(seen) == {np.ndarray}
+
+
+class OwnMetrics(keras.Sequential):
+    """As in older guides: only the metrics of one's own, updated by hand."""
+
+    def __init__(self, layers, names=None):
+        super().__init__(layers)
+        self.mean = keras.metrics.Mean("loss")
+
+    @property
+    def metrics(self):
+        return [self.mean]
+
+    def train_step(self, data):
+        self.mean.update_state(tape_step(self)(*data))
+        return {"loss": self.mean.result()}
+
+
+class InTurn(keras.Sequential):
+    """All of the model's metrics in one loop, the loss among them."""
+
+    def train_step(self, data):
+        told = []
+        tape_step(self, returns=lambda *found: told.extend(found))(*data)
+        loss, y, p = told
+        for metric in self.metrics:
+            parts = (loss,) if metric.name == "loss" else (y, p)
+            metric.update_state(*parts)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+@pytest.mark.parametrize("kind", [OwnMetrics, InTurn])
+def test_a_train_step_with_metrics_by_hand_has_no_difference(kind):
+    keras.utils.set_random_seed(3)
+    model = kind([keras.Input((5,)), keras.layers.Dense(3)])
+    model.compile("sgd", ENTROPY)
+    even = [(x, y) for x, y in BATCHES if len(x) == SIZE]
+    own = tape_step(model)
+    for step in (model.train_step, lambda x, y: model.train_step((x, y)), own):
+        report = parity.steps(step, model, even)
+        assert report.first is None, report
+    dataset = tf.data.Dataset.from_tensor_slices((X[: 2 * SIZE], Y[: 2 * SIZE]))
+
+    def train(model, dataset, epochs):
+        return model.fit(dataset, epochs=epochs, verbose=0)
+
+    report = parity.loop(train, model, dataset.batch(SIZE))
+    assert report.first is None, report
+    assert "logs, weights and statistics are fit's" in report.sentence
+
+
+def test_what_made_no_difference_is_told_all_the_same():
+    model, own = plain(adam()), adam(epsilon=1e-8)
+    right = tape_step(model, apply=own.apply, returns=lambda loss, *_: {"acc": 0.5})
+    report = parity.steps(right, model, BATCHES, optimizer=own)
+    assert report.first is None, report
+    assert "`acc`: fit logs nothing of that name" in report.sentence
+    assert "your optimizer has epsilon 1e-08 (fit: 1e-07)" in report.sentence
+
+
+def test_where_nothing_can_be_compared_the_reason_is_told():
+    model = plain()
+    with pytest.raises(parity.ParityError, match="`train` takes 2 arguments; give"):
+        parity.loop(lambda x, y: None, model, DATASET)
+    odd = [(x.astype(object), y) for x, y in BATCHES]
+    with pytest.raises(parity.ParityError, match="a float in an array of dtype object"):
+        parity.steps(tape_step(model), model, odd)
+    nothing = [(x * np.nan, y) for x, y in BATCHES]
+    with pytest.raises(parity.ParityError, match="There is nothing to compare with"):
+        parity.steps(tape_step(model), model, nothing)
+
+
+def test_a_step_that_ends_python_is_told():
+    def step(x, y):
+        raise SystemExit("enough")
+
+    report = parity.steps(step, plain(), BATCHES)
+    assert report.sentence == "Step 1: your step stopped with SystemExit: enough."
+
+
+optimizer = adam()  # another one, which no step uses
+
+
+def test_an_attribute_is_not_taken_for_the_global_of_its_name():
+    model = plain()
+
+    def twice(x, y):
+        with tf.GradientTape() as tape:
+            loss = ENTROPY(y, model(x, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
+        return loss
+
+    report = parity.steps(twice, model, BATCHES)
+    assert "took 2 updates where fit took 1" in report.sentence, report

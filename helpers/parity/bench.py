@@ -1,6 +1,7 @@
 """Run fit's own step and somebody else's on one model, and put everything back."""
 
 import contextlib
+import dis
 import functools
 import inspect
 import itertools
@@ -83,7 +84,8 @@ class Bench:
             own = [f for f in own if f is not model.optimizer]
             optimizer = own[0] if len(own) == 1 else model.optimizer
         self.optimizer = optimizer
-        self.parts = [*found, optimizer]
+        self.losses = keras.metrics.Mean()  # a model may have metrics of its own
+        self.parts = [*found, optimizer, self.losses]
         self.known, self.compiled = {}, {}
         self.finalises = False  # whether a step counts as a whole training
         try:
@@ -97,7 +99,7 @@ class Bench:
         try:
             self.fit(batch)  # builds the metrics
             self.settings = settings.noted(model)
-            self.whole = {id(variable) for variable in model.weights}
+            self.whole = [v.path for v in model.weights]
         except Exception as error:
             raise refused(error) from None
         finally:
@@ -137,6 +139,17 @@ class Bench:
                 old = np.zeros(tuple(variable.shape), "int64")
             variable.assign(tf.cast(old, variable.dtype))
 
+    def reset_metrics(self):
+        self.model.reset_metrics()
+        self.losses.reset_state()
+
+    def results(self):
+        """Logs over all of fit's steps since the metrics were reset."""
+        return numbers({**self.model.get_metrics_result(), **self._mean_loss()})
+
+    def _mean_loss(self):
+        return {"loss": self.losses.result()}
+
     def trainable(self):
         return self.weights
 
@@ -165,7 +178,7 @@ class Bench:
         before = self.note()
         rates = {id(self.fit_optimizer): rate_of(self.fit_optimizer)}
         with quiet_warnings():
-            self.model.reset_metrics()
+            self.reset_metrics()
             logs, _ = self._fit_step(batch, mode)
             self.put(before)
             running, gradients = self._fit_step(batch, mode)
@@ -189,9 +202,9 @@ class Bench:
 
     def _fit_step(self, batch, mode):
         if mode == "eager":
-            return fit_step(self.model, batch)
+            return fit_step(self.model, self.losses, batch)
         if mode not in self.compiled:
-            step = functools.partial(fit_step, self.model)
+            step = functools.partial(fit_step, self.model, self.losses)
             self.compiled[mode] = tf.function(
                 step, jit_compile=mode == "XLA", reduce_retracing=True
             )
@@ -212,7 +225,7 @@ class Bench:
             outcome.loss, outcome.logs = (read or read_step)(returned)
         except LimitReached as reached:
             outcome.error = f"{what} did not come to an end: it took {reached}"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             outcome.error = f"{what} stopped with {told_of(error)}"
         outcome.error = outcome.error or self._has_grown(what)
         outcome.changed = settings.changed(self.settings)
@@ -220,11 +233,15 @@ class Bench:
         return outcome
 
     def _has_grown(self, what):
-        """What is told of a model that has weights it did not have; else ""."""
-        new = [v for v in self.model.weights if id(v) not in self.whole]
-        if not new:
+        """What is told of a model that has other weights than it had; else ""."""
+        now = [v.path for v in self.model.weights]
+        if now == self.whole:
             return ""
-        return f"{what} changed the model: `{new[0].path}` was not in it before"
+        new = [path for path in now if path not in self.whole]
+        gone = [path for path in self.whole if path not in now]
+        told = f"`{new[0]}` was not in it before" if new else "other weights are left"
+        told = f"`{gone[0]}` is no longer in it" if gone else told
+        return f"{what} changed the model: {told}"
 
 
 def told_of(error):
@@ -272,10 +289,14 @@ def require_function(learner):
         )
 
 
-def fit_step(model, batch):
-    """One step of fit, whatever the model overrides: `(logs, gradients)`."""
-    gradients, optimizer = [], model.optimizer
-    apply = optimizer.apply
+def fit_step(model, mean, batch):
+    """One step of fit, whatever the model overrides: `(logs, gradients)`.
+
+    Args:
+        mean: `Mean` of the losses by rows, as fit logs them; updated.
+    """
+    gradients, losses, optimizer = [], [], model.optimizer
+    apply, compute_loss = optimizer.apply, model.compute_loss
 
     def noting(grads, trainable_variables=None):
         gradients.extend(
@@ -284,12 +305,18 @@ def fit_step(model, batch):
         )
         return apply(grads, trainable_variables)
 
-    optimizer.apply = noting
+    def noting_loss(*arguments, **settings):
+        losses.append(compute_loss(*arguments, **settings))
+        return losses[-1]
+
+    optimizer.apply, model.compute_loss = noting, noting_loss
     try:
         logs = keras.Model.train_step(model, batch)
     finally:
-        del optimizer.apply
-    return logs, gradients
+        del optimizer.apply, model.compute_loss
+    rows = tf.shape(keras.tree.flatten(batch[0])[0])[0]
+    mean.update_state(losses[0], sample_weight=rows)
+    return {**logs, "loss": mean.result()}, gradients
 
 
 def values(variable):
@@ -426,9 +453,11 @@ def referred(thing):
 
 
 def names_in(code):
-    """Names that a function's code uses, and the functions inside it."""
+    """Global names that a function's code uses, and the functions inside it."""
     inner = [const for const in code.co_consts if isinstance(const, types.CodeType)]
-    return {*code.co_names, *(name for part in inner for name in names_in(part))}
+    loads = ("LOAD_GLOBAL", "LOAD_NAME")  # not `model.optimizer`, an attribute
+    used = {one.argval for one in dis.get_instructions(code) if one.opname in loads}
+    return used | {name for part in inner for name in names_in(part)}
 
 
 def cells(function):

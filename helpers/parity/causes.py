@@ -26,6 +26,7 @@ class Mistake:
     times: int = 1  # updates with one gradient
     by_weights: bool = False  # divided by the sum of weights, not by the rows
     logits: bool = False  # from_logits the other way round
+    scaled: bool = True  # for an optimizer that scales the loss
 
 
 def wrong_step(model, batch, mistake):
@@ -42,7 +43,7 @@ def wrong_step(model, batch, mistake):
             loss = other(y, y_pred, sample_weight=given) + sum(model.losses)
         loss += (mistake.penalty - 1) * sum(model.losses)
         loss *= mistake.factor
-        goal = model.optimizer.scale_loss(loss)
+        goal = model.optimizer.scale_loss(loss) if mistake.scaled else loss
     variables = model.trainable_variables
     gradients = tape.gradient(goal, variables)
     for _ in range(mistake.times):
@@ -91,7 +92,7 @@ class Detective:
         looks = [self._loss_alone, self._gradients, self._metric]
         if first == "weights":
             looks = [self._exchange]
-        elif first == "BatchNorm statistics":
+        elif first in ("BatchNorm statistics", "non-trainable variable"):
             looks = [self._called_twice, *looks]
         for look in [self._state, self._forgets, self._other_batch, *looks]:
             found = look()
@@ -148,6 +149,8 @@ class Detective:
             yield Mistake(by_weights=True)
         if other_logits(self.bench.model.loss):
             yield Mistake(logits=True)
+        if isinstance(self.bench.fit_optimizer, keras.optimizers.LossScaleOptimizer):
+            yield Mistake(scaled=False)
 
     def _run(self, mistake):
         self.bench.put(self.before)
@@ -191,6 +194,11 @@ class Detective:
             parts.append(
                 "`from_logits` is the other way round than in fit's loss: is softmax "
                 "missing or taken twice?"
+            )
+        if not mistake.scaled:
+            parts.append(
+                "the optimizer divides by a scale that the loss was not multiplied "
+                "by: is `optimizer.scale_loss(loss)` missing inside the tape?"
             )
         if mistake.times == 2:
             quantity = "updates"
@@ -274,7 +282,7 @@ class Detective:
         if self.last is not None and self._fits(self.before, self.last, {"metric"}):
             return (
                 "batch",
-                "the numbers are those of the batch before: is it used late?",
+                "the numbers are those of the batch before: is it used late, or again?",
             )
         for dropped in {1, 2, 4, 8, 16, self.size // 2} & set(range(1, self.size)):
             part = keras.tree.map_structure(
@@ -304,17 +312,29 @@ class Detective:
     def _called_twice(self):
         """Whether statistics are those of two calls of the model."""
         first = self.comparison.differences[0]
+        others, rtol = self.bench.others(), self.comparison.rtol
+        for after in (self._called_before(), self._called_after()):
+            if all(same(self.yours.after[id(v)], after[id(v)], rtol) for v in others):
+                return first.quantity, (
+                    f"{first.words}: is the model called twice with training=True?"
+                )
+        return None
+
+    def _called_before(self):
+        """The state where the model is called, and then fit makes its step."""
         self.bench.put(self.before)
+        self._call()
+        return self.bench.fit(self.batch).after
+
+    def _called_after(self):
+        """The state where the model is called again after fit's step."""
+        self.bench.put(self.fit.after)
+        self._call()
+        return self.bench.note()
+
+    def _call(self):
         with quiet_warnings():
             self.bench.model(self.batch[0], training=True)
-        after = self.bench.fit(self.batch).after
-        others = self.bench.others()
-        rtol = self.comparison.rtol
-        if all(same(self.yours.after[id(v)], after[id(v)], rtol) for v in others):
-            return first.quantity, (
-                f"{first.words}: is the model called twice with training=True?"
-            )
-        return None
 
     # Only what is returned differs
 
@@ -381,7 +401,8 @@ class Detective:
         yield after, self.fit.after, Mistake()
         yield f"{after}, with training=False", self.fit.after, inference
         yield "it is taken with training=False", self.before, inference
-        yield "the sample weights are not in it", self.before, unweighted
+        if len(self.batch) > 2 and self.batch[2] is not None:
+            yield "the sample weights are not in it", self.before, unweighted
 
     def _other_outputs(self):
         """`(words, number)` of other combinations of the outputs' losses."""

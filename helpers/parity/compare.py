@@ -96,10 +96,11 @@ class Comparison:
 
     def __init__(self, bench, before, fit, yours, scale=0.0, start=None, late=False):
         self.bench, self.before, self.fit, self.yours = bench, before, fit, yours
+        self.start = before if start is None else start
         self.rtol, self.scale = tolerance(bench.model), scale
         self.trainable = bench.trainable()
         # A learner may update without any optimizer, or with one nobody knows of.
-        moved = self._moved(bench.optimizer, before if start is None else start)
+        moved = self._moved(bench.optimizer, self.start)
         self.used = bench.optimizer if moved else None
         self.rate = self._rate()
         rate = fit.rates.get(id(bench.fit_optimizer)) if late else None
@@ -108,19 +109,28 @@ class Comparison:
         self.found = reader and read_gradients(
             reader, self.trainable, before, yours, rate
         )
+        gradients, weights = list(self._gradients()), list(self._weights())
+        if self._has_momentum() and not weights:  # what the step left was set anew
+            gradients = []
         self.differences = [
             *self._updates(),
             *self._statistics(unmoved=True),
             *self._unmoved(),
             *self._loss(),
-            *self._gradients(),
+            *gradients,
             *self._slots(),
-            *self._weights(),
+            *weights,
             *self._statistics(unmoved=False),
             *self._metrics(),
         ]
         if self.rate and (self.differences or not late):
             self.differences.insert(0, self.rate)
+
+    def _has_momentum(self):
+        """Whether gradients are read from the momentum of SGD, and move weights so."""
+        optimizer = getattr(self.used, "inner_optimizer", self.used)
+        is_sgd = isinstance(optimizer, keras.optimizers.SGD)
+        return is_sgd and bool(optimizer.get_config()["momentum"])
 
     def _moved(self, optimizer, start):
         return any(
@@ -200,6 +210,13 @@ class Comparison:
                 f"the optimizer took {counted(yours, 'update')} where fit took "
                 f"{expected}"
             )
+            key = id(counter_of(self.bench.fit_optimizer))
+            anew = self.start.get(key) != self.before.get(key)  # yours began earlier
+            if yours <= 0 and self._has_moved() and not anew:
+                words = (
+                    f"weights move, and the optimizer's count of updates is {yours} "
+                    f"(fit: {expected}): is it set back?"
+                )
             yield Difference("updates", "iterations", yours, expected, words)
 
     def _is_idle(self):
@@ -207,13 +224,19 @@ class Comparison:
 
         So it is where gradients accumulate over several steps.
         """
-        moved = [
+        fit_moved = any(
             not np.array_equal(before, after)
-            for variable in self.trainable
-            for before, *ends in [self.states(variable)]
-            for after in ends
-        ]
-        return self.bench.optimizer is self.bench.fit_optimizer and not any(moved)
+            for before, after, _ in map(self.states, self.trainable)
+        )
+        own = self.bench.optimizer is not self.bench.fit_optimizer
+        return not (own or fit_moved or self._has_moved())
+
+    def _has_moved(self):
+        """Whether any weight moved in yours."""
+        return any(
+            not np.array_equal(before, after)
+            for before, _, after in map(self.states, self.trainable)
+        )
 
     def _count(self, optimizer, outcome):
         key = id(counter_of(optimizer))
@@ -230,7 +253,7 @@ class Comparison:
         if still:
             names = " and ".join(f"`{name(v)}`" for v in still[:3])
             names += f" and {len(still) - 3} more" if len(still) > 3 else ""
-            words = f"{names} {'was' if len(still) == 1 else 'were'} never updated"
+            words = f"{names} {'was' if len(still) == 1 else 'were'} not updated"
             if len(still) == len(all_names):
                 words = "no weight moved"
             yours, expected = self._extreme(still[0])
@@ -321,6 +344,8 @@ class Comparison:
             words = f"{short} of `{layer}` " + (
                 "did not move" if still else f"becomes {show(*pair)}"
             )
+            if not moved and quantity != "BatchNorm statistics":
+                words += ", which fit does not move: is it frozen?"
             yield Difference(quantity, name(variable), *pair, words)
 
 

@@ -16,6 +16,7 @@ from helpers.parity.bench import (
     quiet_warnings,
     rate_of,
     refused,
+    takes,
     told_of,
 )
 from helpers.parity.compare import (
@@ -66,6 +67,13 @@ def loop(train, model, dataset, epochs=2):
     """
     if not callable(train):
         raise ParityError(f"`train` is a {type(train).__name__}; give a function.")
+    least, most = takes(train)
+    if least > 3 or most < 3:
+        number = most if most < 3 else least
+        raise ParityError(
+            f"`train` takes {counted(number, 'argument')}; give a function "
+            "`train(model, dataset, epochs)` that runs whole epochs."
+        )
     whole = isinstance(epochs, (int, np.integer)) and not isinstance(epochs, bool)
     if not whole or epochs < 1:
         shown = repr(epochs) if np.isscalar(epochs) else f"a {type(epochs).__name__}"
@@ -123,7 +131,7 @@ class Loop:
     def __init__(self, bench, train, given, batches, epochs):
         self.bench, self.train, self.given = bench, train, given
         self.batches, self.epochs = batches, epochs
-        self.names = [n for n in bench.model.get_metrics_result() if n != "loss"]
+        self.names = [n for n in bench.results() if n != "loss"]
         self.mode = "eager"
         if len(batches) * epochs > FEW_STEPS and not bench.model.run_eagerly:
             self.mode = "compiled"
@@ -131,6 +139,7 @@ class Loop:
         self.begin = bench.begin
         self.elsewhere = False  # whether the loop takes its batches from elsewhere
         self.unread, self.random, self.chance = "", False, False
+        self.returned = epochs  # how many epochs of logs the loop returned
 
     # Both runs
 
@@ -164,7 +173,7 @@ class Loop:
         """
         bench, run = self.bench, Run()
         bench.put(self.begin)
-        bench.model.reset_metrics()
+        bench.reset_metrics()
         if nudge is not None:
             rng = np.random.default_rng(nudge)
             for variable in bench.trainable():
@@ -172,7 +181,7 @@ class Loop:
                 variable.assign(variable * tf.cast(1 + signs, variable.dtype))
         for _ in range(self.epochs):
             if reset:
-                bench.model.reset_metrics()
+                bench.reset_metrics()
             if run.ends and anew:
                 bench.put({**bench.note(), **{key: self.begin[key] for key in anew}})
             for batch in self.batches:
@@ -182,7 +191,7 @@ class Loop:
                     if mode:
                         raise
                     raise refused(error, "one of the batches") from None
-            run.logs.append(numbers(bench.model.get_metrics_result()))
+            run.logs.append(bench.results())
             run.ends.append(bench.note())
         if finalise:
             bench.finalise()
@@ -193,7 +202,7 @@ class Loop:
         """The learner's `Outcome`, with logs as a list of dicts, one per epoch."""
         bench = self.bench
         bench.put(self.begin)
-        bench.model.reset_metrics()
+        bench.reset_metrics()
         read = functools.partial(self._read, epochs)
         if isinstance(given, list):
             given = copied(given)
@@ -207,6 +216,7 @@ class Loop:
                 " What your loop returned could not be read as logs; return a list of "
                 "dicts, one per epoch."
             )
+        self.returned = len(rows)
         if rows and len(rows) != epochs:
             self.unread = (
                 f" Your loop returned {len(rows)} logs for {epochs} epochs; they were "
@@ -316,11 +326,15 @@ class Loop:
             of_logs, is_known = self._epoch_logs(fit, mine, wrong_logs, rows)
             if is_known:
                 return of_logs
+        if counts and (missing := self._epoch_is_missing(counts)):
+            return Report(*missing, rows, "epoch")
         at_step = None
         if wrong_logs or self.epochs == 1 or not self._first_is_right():
             at_step = self._step_by_step(mine, bool(apart or counts))
         if at_step and at_step.first.step == 1 and (outside := self._outside()):
             return Report(*outside, rows, "epoch")
+        if at_step and of_logs and not is_told_by(at_step, of_logs):
+            return of_logs
         if at_step or of_logs and not self.random:
             return at_step or of_logs
         if not counts and self.random and self._draws_less(fit, mine):
@@ -329,6 +343,21 @@ class Loop:
             self.chance = True
             return Report(None, self._nothing(fit, mine), rows, "epoch", chance=True)
         return self._later(fit, mine, counts, apart, rows)
+
+    def _epoch_is_missing(self, counts):
+        """`(First, sentence)` where a loop runs one epoch less than it is asked for."""
+        yours, expected = counts
+        if yours * self.epochs != expected * (self.epochs - 1):
+            return None
+        alone = self._one_epoch()[1]
+        if alone.error or self._uses(alone):
+            return None
+        words = (
+            f"the optimizer took {counted(yours, 'update')} where fit took {expected}, "
+            f"and none where one epoch is asked for: does your loop run one less?"
+        )
+        first = First(self.epochs, None, "updates", "iterations", yours, expected)
+        return first, sentence_of(self.epochs, words)
 
     def _outside(self):
         """What the loop does to the model without any batch: `(First, sentence)`."""
@@ -404,7 +433,7 @@ class Loop:
         bench, watch = self.bench, Stepwise(self.bench, self.train, "your loop")
         bench.finalises, watch.late = True, True
         bench.put(self.begin)
-        bench.model.reset_metrics()
+        bench.reset_metrics()
         fits, theirs, rows, later = bench.note(), self.begin, [], None
         looks = min(LOOKS, len(self.batches))
         for step in range(looks):
@@ -416,10 +445,13 @@ class Loop:
                 return None
             rows.append({"yours": yours.loss, "fit": fit.running.get("loss")})
             rows[-1]["difference"] = apart_most(bench, fit, yours)
+            late = found and found[0] == "updates" and self._is_fit_on(step, yours)
+            if yours.error or late:  # over all batches it does not stop
+                found = None
             if found:
                 found = self._order(step, yours) or self._shuffled(step, yours) or found
                 report = self._at_step(watch, found, step, rows)
-                if not state_differs or watch.moves or yours.error:
+                if not state_differs or watch.moves:
                     return report
                 later = later or report
             fits, theirs, watch.last = fit.unfinished, yours.after, self.batches[step]
@@ -466,19 +498,22 @@ class Loop:
         """What is found if the batches so far, in another order, give the state."""
         if not 1 <= step <= 2:
             return None
-        whole = self.batches, self.epochs
+        for order in itertools.permutations(range(step + 1)):
+            if self._is_fit_on(step, yours, order):
+                if list(order) == sorted(order):  # the first: it is fit's
+                    return None
+                words = "the batches come in another order"
+                return "order of batches", "dataset", list(order), None, words
+        return None
+
+    def _is_fit_on(self, step, yours, order=None):
+        """Whether a state is fit's after the batches up to a step, in this order."""
+        whole, places = (self.batches, self.epochs), order or range(step + 1)
+        self.batches, self.epochs = [whole[0][place] for place in places], 1
         try:
-            self.epochs = 1
-            for order in itertools.permutations(range(step + 1)):
-                self.batches = [whole[0][place] for place in order]
-                run = self.fit("eager")
-                moved = self._apart(run, yours)
-                if not moved and list(order) != list(range(step + 1)):
-                    words = "the batches come in another order"
-                    return "order of batches", "dataset", list(order), None, words
+            return not self._apart(self.fit("eager"), yours)
         finally:
             self.batches, self.epochs = whole
-        return None
 
     def _shuffled(self, step, yours):
         """What is found if the loop, run again, gives something else; or None."""
@@ -496,7 +531,7 @@ class Loop:
 
     def _start(self):
         self.bench.put(self.begin)
-        self.bench.model.reset_metrics()
+        self.bench.reset_metrics()
         return self.bench.note()
 
     def _call_on(self, count, skip=0):
@@ -600,10 +635,20 @@ class Loop:
         weights_are = all(is_still(v) for v in self.bench.trainable())
         if self._uses(mine) and is_still(counter) and weights_are:
             words = f"there is no update in epoch {epoch}: is an iterator used up?"
+            if 0 < self.returned < self.epochs:
+                words = (
+                    f"there is no update in epoch {epoch}, and your loop returned "
+                    f"{self.returned} logs for {self.epochs} epochs: does it end early?"
+                )
             counts = self._counts(fit, mine) or [None, None]
             return "updates", "iterations", words, *counts
         if weights_are:
             return None
+        frozen = [v for v in self.bench.trainable() if is_still(v)]
+        if frozen:
+            words = f"`{name(frozen[0])}` is not updated in epoch {epoch}"
+            pair = self._pair(frozen[0], mine, fit)
+            return "weights", name(frozen[0]), words, *pair
         still = [v for v in self.bench.others() if is_still(v)]
         dropout = [seed for seed in self.bench.seeds() if is_still(seed)]
         ask = "is training=True used in every epoch"
@@ -628,7 +673,8 @@ class Loop:
             words = f"your loop sets the optimizer's {mine.changed}"
             return "optimizer settings", where, words, *pair
         for quantity, what, keys in self._restarts():
-            if not self._apart(self.fit(anew=keys), mine):
+            run = self.fit(anew=keys)
+            if not self._apart(run, mine) and not self._wrong_logs(run, mine):
                 words = f"{what} anew in every epoch"
                 return quantity, where, words, *pair
         words = f"after it `{where}` is not what fit makes it"
@@ -792,6 +838,18 @@ class Loop:
             rows.append({"yours": yours, "fit": logs.get("loss"), "difference": None})
         rows[-1]["difference"] = apart_most(self.bench, fit, mine)
         return rows
+
+
+def is_told_by(at_step, of_epoch):
+    """Whether a report on one batch tells what is wrong with the logs of an epoch.
+
+    A loop that divides by a number of its own is wrong in another way on one batch.
+    """
+    step, epoch = at_step.first, of_epoch.first
+    if "the step itself is right" not in at_step.sentence or epoch.quantity != "loss":
+        return True
+    ratios = [one.yours / one.expected for one in (step, epoch) if one.expected]
+    return len(ratios) < 2 or same(ratios[0], ratios[1], 1e-2)
 
 
 def apart_most(bench, fit, mine):

@@ -49,14 +49,18 @@ def clipped(yours, expected):
     mine, fits = flat(yours), flat(expected)
     bound = np.abs(mine).max(initial=0.0)
     at_bound = np.sum(np.abs(mine) >= bound * (1 - 1e-4))
-    if at_bound > 1 and alike(mine, np.clip(fits, -bound, bound)):
+    if bound and at_bound > 1 and alike(mine, np.clip(fits, -bound, bound)):
         return f"the gradient is clipped, each entry to {bound:.4g}, and fit's is not"
     norms = [(np.linalg.norm(a), np.linalg.norm(b)) for a, b in _pairs(yours, expected)]
     shorter = [one for one, other in norms if one < other * (1 - 1e-3)]
     limit = max(shorter, default=0.0)
-    if (len(shorter) > 1 or is_round(limit)) and all(
-        alike(a, b * min(1.0, limit / max(np.linalg.norm(b), 1e-30)))
-        for a, b in _pairs(yours, expected)
+    if (
+        limit
+        and (len(shorter) > 1 or is_round(limit))
+        and all(
+            alike(a, b * min(1.0, limit / max(np.linalg.norm(b), 1e-30)))
+            for a, b in _pairs(yours, expected)
+        )
     ):
         return f"each gradient is clipped to the norm {limit:.4g}, and fit's is not"
     norm, ratio = np.linalg.norm(mine), proportion(mine, fits)
@@ -70,5 +74,5 @@ def _pairs(yours, expected):
 
 
 def is_round(number):
-    """Whether a number has one digit that is not zero, up to rounding."""
-    return number > 0 and abs(float(f"{number:.1g}") / number - 1) < 1e-4
+    """Whether a number has at most two digits that are not zero, up to rounding."""
+    return number > 0 and abs(float(f"{number:.2g}") / number - 1) < 1e-4

@@ -84,6 +84,11 @@ def tensors(part):
         if value is None or tf.is_tensor(value):
             return value
         value = np.asarray(value)
+        if value.dtype == object:
+            raise ParityError(
+                f"A batch holds a {type(value.flat[0]).__name__} in an array of dtype "
+                "object; give arrays of numbers, all of one shape."
+            )
         return tf.constant(value.astype("float32") if value.dtype == float else value)
 
     return keras.tree.map_structure(one, part)
@@ -104,25 +109,30 @@ class Stepwise:
         self.last = None  # the batch of the step before
         self.moves = False  # whether the last step ended in another state than fit's
         self.settings = None  # those that the learner's last step left
+        self.unknown, self.others = set(), ()  # logs and settings that are not fit's
         self.late = False  # whether a run may end with a new learning rate
         model = bench.model
         optimizer = bench.fit_optimizer.variables
         every = [*model.variables, *model.metrics_variables, *optimizer]
+        every += bench.losses.variables
         self.shared = {id(variable) for variable in every}
 
     def report(self, batches, given):
         """Compare on all `batches`; the learner gets them as they were `given`."""
         bench, rows, first, sentence, returned = self.bench, [], None, "", False
         bench.put(bench.begin)
-        bench.model.reset_metrics()
+        bench.reset_metrics()
         fits = yours = bench.note()
         pairs, end = zip(batches, given, strict=True), ""
         for number, (batch, as_given) in enumerate(pairs, 1):
             call = functools.partial(step_on, self.step, copied(as_given))
             fit, mine, found = self.one(batch, fits, yours, call, first is None)
             returned |= mine.loss is not None
+            self.unknown |= {key for key in mine.logs if key not in fit.logs}
             rows.append(row(bench, fit, mine))
             end = exploding([one["fit"] for one in rows])
+            if end and number == 1:
+                raise ParityError(f"{end} There is nothing to compare with.")
             if end:
                 break
             if found and first is None:
@@ -153,6 +163,8 @@ class Stepwise:
         bench.put(yours)
         if self.settings:
             settings.put_back(self.settings)
+        if judge:  # what the model's metrics then say is of this batch alone
+            bench.model.reset_metrics()
         self.start = yours
         mine = bench.theirs(call, self.what)
         if self.what == "your step":  # a loop begins with the model as it is given
@@ -164,6 +176,7 @@ class Stepwise:
             return fit, mine, error_found(mine)
         self.scale = max([self.scale, *finite(fit.loss)])
         comparison = self._compare(fits, fit, mine)
+        self.others = tuple(settings_that_differ(comparison))
         quantities = {d.quantity for d in comparison.differences}
         self.moves = bool(quantities - {"loss", "metric"})
         if not comparison.differences:
@@ -322,6 +335,12 @@ class Stepwise:
             )
         if not returned:
             sentence += " Your step returned no loss, so losses were not compared."
+        if self.unknown:
+            told = ", ".join(f"`{key}`" for key in sorted(self.unknown)[:3])
+            sentence += f" {told}: fit logs nothing of that name to compare with."
+        if self.others:
+            told = "; ".join(self.others)
+            sentence += f" All the same, {told}: here it made no difference."
         return sentence
 
 
