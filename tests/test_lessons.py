@@ -16,7 +16,7 @@ import pytest
 
 from helpers.checks.keys import KEYS
 from helpers.lessons import build, coverage, keys, notebooks, pages
-from helpers.lessons.answers import base_namespace, stub
+from helpers.lessons.answers import base_namespace, execute, stub
 from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError
 
@@ -239,6 +239,14 @@ def test_released_notebooks_hold_no_answers(lesson):
     notebook = nbformat.reads(released, as_version=4)
     nbformat.validate(notebook)
     assert not any(cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
+def test_an_untouched_exercise_runs(lesson):
+    """Else "run all cells above" would stop at the first one that was left out."""
+    base = base_namespace(lesson)
+    for exercise in lesson.exercises:
+        execute(stub(exercise.answer.source), exercise.name, {**base})
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=name_of)

@@ -76,7 +76,8 @@ def _told(matrix, most=3):
     wrong = matrix * (1 - np.eye(len(matrix), dtype=int))
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     places = [np.unravel_index(place, wrong.shape) for place in order]
-    told = [f"{a} read as {b} {wrong[a, b]} times" for a, b in places if wrong[a, b]]
+    counts = [(a, b, wrong[a, b]) for a, b in places if wrong[a, b]]
+    told = [f"{a} read as {b} {n} time{'' if n == 1 else 's'}" for a, b, n in counts]
     return "most often " + ", ".join(told) if told else "no errors"
 
 
@@ -202,7 +203,7 @@ def _draw_scores(axes, scores, best):
     axes.plot(np.arange(1, len(scores) + 1), scores, **LINES[0])
     axes.axvline(best + 1, color=GREY, linestyle=":")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set(title=f"best at epoch {best + 1}", xlabel="epoch", ylabel="macro-F1")
+    axes.set(title=f"best at epoch {best + 1}", xlabel="epoch", ylabel="score")
 
 
 def _draw_mistakes(axes, images, captions):

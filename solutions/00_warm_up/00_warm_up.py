@@ -36,7 +36,8 @@ from helpers.watch import outcome
 #
 # Keras is the library you write models with; TensorFlow does the computing underneath.
 # You will meet the same classes under two names, `keras` and `tf.keras`: two doors to
-# one house. This course writes `import keras`.
+# one house. The doors are not one object, the rooms behind them are. This course writes
+# `import keras`.
 
 # %%
 # rows: A2
@@ -561,8 +562,11 @@ def holdout(x, y, frac, seed):
 # ## Scores and probabilities
 #
 # The last layer of a classifier may return **logits** (any numbers, the largest wins)
-# or **probabilities** (between 0 and 1, summing to 1). Softmax turns the first into
-# the second. A loss must be told which of the two it gets.
+# or **probabilities** (between 0 and 1, summing to 1). Softmax turns the first into the
+# second. A loss must be told which of the two it gets. The usual one is the
+# **cross-entropy**: minus the logarithm of the probability of the right class, 0 for a
+# sure hit, large for a sure miss. `Sparse` in its name means that labels are class
+# numbers.
 
 # %%
 # rows: B2
@@ -959,8 +963,8 @@ print("name of the next layer:", small().layers[0].name)
 print("weights kept?", np.array_equal(before, first.get_weights()[0]))
 
 # %% [markdown]
-# <!-- rows: A5 -->
-# `summary()` lists the layers of a model. For a diagram there is
+# <!-- rows: A5 --> `summary()` lists the layers of a model; the total includes two
+# numbers of the optimizer, its rate and its count of steps. For a diagram there is
 # `keras.utils.plot_model(model)`, which needs `pydot` and Graphviz.
 
 # %%

@@ -241,8 +241,8 @@ print(f"cosine metric {float(keras.metrics.CosineSimilarity()(equal, equal)):.1f
 
 # %% [markdown]
 # Plain `metrics` never look at sample weights; `weighted_metrics` do. Below, the errors
-# are 1 and 2, with weights 3 and 0. The plain mean is (1 + 2) / 2, the weighted one (3
-# · 1 + 0 · 2) / (3 + 0). The loss divides by the number of **rows**: (3 · 1 + 0 · 4) /
+# are 1 and 2, with weights 5 and 0. The plain mean is (1 + 2) / 2, the weighted one (5
+# · 1 + 0 · 2) / (5 + 0). The loss divides by the number of **rows**: (5 · 1 + 0 · 4) /
 # 2. Which number belongs to which name? More of this in lesson 04.
 #
 # Nor do metrics know whether your model returns logits. `BinaryAccuracy` says "yes"
@@ -255,7 +255,7 @@ model.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mae"])
 guess, truth, weight = (
     np.array([[1.0], [2.0]]),
     np.array([0.0, 0.0]),
-    np.array([3.0, 0.0]),
+    np.array([5.0, 0.0]),
 )
 both = model.evaluate(guess, truth, sample_weight=weight, return_dict=True, verbose=0)
 print({name: round(value, 3) for name, value in both.items()})
@@ -316,7 +316,9 @@ def evidence(classifier, rng):
     n, d, k = 160, int(rng.integers(3, 6)), int(rng.integers(3, 6))
     x = rng.normal(size=(n, d)).astype("float32")
     weights, bias = rng.normal(size=(d, k)), 0.2 * rng.normal(size=k)
-    logits = x @ weights + bias + rng.normal(0, 0.3, (n, k))  # labels with some noise
+    logits = x @ weights + bias
+    noise = rng.normal(0, 1, (n, k))
+    logits += np.where(np.abs(logits) < 0.6, 0, noise)  # near the border all are right
     labels = {
         "one of k": logits.argmax(axis=1),
         "yes or no": (logits[:, :1] > 0).astype("int64"),
@@ -743,8 +745,10 @@ def try_rates(build, x, y, rates, epochs):
 # ## What one epoch sees
 #
 # From here on we watch a model at work. `recorder()` is a small compiled model that
-# notes the first number of every row it is given; number the rows, and you can read
-# off what `fit` does with them.
+# notes the first number of every row it is given; number the rows, and you can read off
+# what `fit` does with them: `trained` has them by batch, `watched` those it was only
+# tested on, `epochs(n)` cuts them into epochs of `n` rows. A `tf.data.Dataset` is rows
+# that come in batches already; lesson 03 is about them.
 
 # %%
 # rows: B25, B23
@@ -824,8 +828,9 @@ plots.seen_rows(model.epochs(40), "After a seed, fit shuffles once and for all")
 # A Dataset does what you expect: with a seed of its own it gives a new order every
 # epoch, and the same orders when you run it again.
 #
-# **Try it.** Write `shuffle(4, seed=1)` instead of `shuffle(40, seed=1)`. What would a
-# buffer of four rows change in the picture? Predict first.
+# **Try it.** Write `shuffle(4, seed=1)` instead of `shuffle(40, seed=1)`. It then draws
+# from four waiting rows at a time, not from all 40: what does that change in the
+# picture? Predict first.
 
 # %%
 # rows: B37

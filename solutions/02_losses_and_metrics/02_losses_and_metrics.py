@@ -176,14 +176,13 @@ print(f"built-in: {built_in:.2f}")
 # %% [markdown]
 # ### Exercise: a loss for quantiles
 #
-# "Be on time in 90 % of all cases" is a loss, too. Write `quantile_loss(q)`: it
-# returns a loss function `fn(y_true, y_pred)` for arrays `(n, d)`. With
-# `error = y_true - y_pred`, a number costs
-# `q * error` where the prediction is too low, and `(1 - q) * (-error)` where it is too
-# high. The loss of a row is the mean over its `d` numbers: `fn` returns `(n,)`. It
-# works inside `fit`, and several of these losses may be in use at once. For `q = 0.9`,
-# `[[3.0, 1.0]]` predicted as `[[1.0, 2.0]]` costs `(0.9 * 2 + 0.1 * 1) / 2`, `[0.95]`.
-# 15 minutes.
+# A time that is kept in 90 % of all cases: here a promise that is too **low** costs
+# more. Write `quantile_loss(q)`: it returns a loss function `fn(y_true, y_pred)` for
+# arrays `(n, d)`. With `error = y_true - y_pred`, a number costs `q * error` where the
+# prediction is too low, and `(1 - q) * (-error)` where it is too high. The loss of a
+# row is the mean over its `d` numbers: `fn` returns `(n,)`. It works inside `fit`,
+# beside others of its kind. For `q = 0.9`, `[[3.0, 1.0]]` predicted as `[[1.0, 2.0]]`
+# costs `(0.9 * 2 + 0.1 * 1) / 2`, `[0.95]`. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1553,6 +1552,8 @@ class ConfidentCE(keras.losses.Loss):
 # %% [markdown]
 # ## A metric keeps counts
 #
+# *A good place for a break. When you come back, run all cells above this one.*
+#
 # A metric sees one batch after the other and must answer for all of them. So it keeps
 # **counts**, made by `add_weight`: `update_state` adds to them, `result` computes the
 # number from them, `reset_state` empties them. Keras calls that before each epoch and
@@ -1606,9 +1607,9 @@ for metric in (NoWeights(name="on_time"), Both(name="on_time")):
 
 # %% [markdown]
 # `add_weight` has no default start, and its first argument is the shape. It gives you a
-# variable, which computes like a tensor; only in a list, as for `ops.stack`, write
-# `.value` behind each. `update_state` needs the parameter `sample_weight` even if no
-# weights are ever passed.
+# variable, which computes like a tensor; only in a list write `.value` behind each:
+# `ops.stack([a.value, b.value])`. `update_state` needs the parameter `sample_weight`
+# even if no weights are ever passed.
 #
 # The quiet slips are worse. Three epochs, two batches each, nothing to learn: `OnTime`
 # logs the same share, 3 of 4, every time. `InPython` adds up in a Python attribute.
@@ -1680,7 +1681,8 @@ print("as a weighted metric:", stops.split(":")[0])
 #
 # The batches of 8 are the quieter error. A small batch often has no row of the rare
 # class, and its F1 is too low; the mean stays wrong however long you wait. The picture
-# has three classes. Habit: keep counts that can be added, compute ratios in `result`.
+# has three classes; **macro-F1** is the mean of their three F1s. Habit: keep counts
+# that can be added, compute ratios in `result`.
 #
 # **Try it.** Change the two 6s to 30. Which line moves, which one ends where it was?
 # Predict first.
@@ -2086,10 +2088,10 @@ class PerClassTP(keras.metrics.Metric):
         return self.hits
 
 
-# %% mistake: the hook is called reset_states
-"""Keras calls `reset_state`, in the singular. Your `reset_states` is never called, so
-the counts of one epoch run on into the next. With counts made by `add_weight` you need
-no hook at all: Keras sets them to 0."""
+# %% mistake: counts in an attribute are reset, too
+"""Nothing sets your counts to 0: Keras resets what `add_weight` made, and nothing else.
+So those of one epoch run on into the next. (Is there a hook of yours? Keras calls
+`reset_state`, in the singular.) Make the counts by `add_weight`; then you need none."""
 
 
 class PerClassTP(keras.metrics.Metric):
@@ -2894,10 +2896,10 @@ lines = {
 plots.by_batch_size(sizes, lines, "A summed penalty grows with the batch", "penalty")
 
 # %% [markdown]
-# With the sum, doubling the batch size doubles the price of the same activations,
-# while the data loss stays. Mind the version: `activity_regularizer` divides by the
-# number of rows in Keras 3.15; in 3.13, which Colab has, it is a sum as well. Habit:
-# write the penalty yourself, as a mean. (A vector that you add is summed.)
+# With the sum, doubling the batch size doubles the price of the same activations, while
+# the data loss stays. Mind the version: `activity_regularizer` divides by the number of
+# rows in Keras 3.15; in 3.13, which Colab has, it is a sum as well. Habit: write the
+# penalty yourself, as a mean. (Give `add_loss` a vector, and Keras takes its sum.)
 #
 # To **watch** a quantity inside a layer, give the layer a metric: create it in
 # `__init__`, update it in `call`. Keras finds it, resets it each epoch and logs it, for
@@ -3287,8 +3289,9 @@ plots.images(through, y_train[:5], "What came through 16 numbers")
 
 # %% [markdown]
 # An **endpoint** goes one step further: a layer that takes the targets as an *input*,
-# adds the loss, and returns predictions. You train with a dict of inputs. For
-# predictions you build a second model that shares the layers and needs no targets.
+# adds the loss, and returns predictions. You train with a dict whose keys are the names
+# of the inputs, as in `keras.Input(..., name="image")`. For predictions you build a
+# second model that shares the layers and needs no targets.
 
 
 # %%

@@ -664,10 +664,10 @@ def split_ds(ds, n_val):
     return ds.skip(n_val), ds.take(n_val)
 
 
-# %% mistake: a shuffle that draws once makes the order fixed
-"""Your shuffle draws one order of *positions*. What `ds` hands it comes in a new order
-in each pass, so at these positions stand other rows each time, and validation rows end
-up in training. Read `ds` once, and split what you have read."""
+# %% mistake: a place in `ds` has the same row in each pass
+"""Both parts read `ds` anew, and it comes in a new order in each pass: at the same
+places stand other rows each time, and validation rows end up in training. (A shuffle
+that draws once fixes places, not rows.) Read `ds` once, then split what you read."""
 
 
 def split_ds(ds, n_val):
@@ -1222,6 +1222,8 @@ def frame_to_ds(table, labels, batch_size):
 
 # %% [markdown]
 # ## Rows from Python code
+#
+# *A good place for a break. When you come back, run all cells above this one.*
 #
 # Data that does not fit into memory often comes from a generator: a function with
 # `yield`. `fit` takes one if each item is a **tuple** `(x, y)` of a whole batch. To
@@ -2433,8 +2435,8 @@ class ArrayBatches(keras.utils.PyDataset):
 series = np.sin(np.arange(12) / 2).round(2)
 cut = tf.data.Dataset.range(12).window(5, shift=1, drop_remainder=True)
 places = [part.numpy() for part in cut.flat_map(lambda part: part.batch(5))]
-windows = [(part[0], part[3], part[4]) for part in places]
-plots.windows_over(series, windows, "Windows of 4, horizon 1: one for each place")
+cuts = [(part[0], part[3], part[4]) for part in places]
+plots.windows_over(series, cuts, "Windows of 4, horizon 1: one for each place")
 
 # %% [markdown]
 # Orange stands always to the right of blue. If a target lies **inside** what the model
@@ -2711,6 +2713,7 @@ print("calls of prepare in three epochs of eight rows:", len(calls))
 # | fits into memory | arrays; a Dataset if you augment or set seeds |
 # | a stream, many files | `tf.data.Dataset` |
 # | made by Python code, by number | `PyDataset` |
+# | made by Python code, one after the other | `from_generator` |
 # | a PyTorch `DataLoader`, a grain loader | that loader; labels and weights inside |
 #
 # <details><summary>If you meet this in older code</summary>

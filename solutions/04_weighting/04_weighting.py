@@ -1031,7 +1031,8 @@ val = {"validation_data": (logits, three, 0 * w)}
 print("three parts: ", fit_loss(three, sparse, **val))
 last = {"sample_weight": np.array([1.0, 1.0, 0.0, 0.0]), "validation_split": 0.5}
 print("split, 1 1 | 0 0:", fit_loss(three, sparse, **last))
-print("no labels:   ", outcome(lambda: plain.fit(x, y, validation_data=x, verbose=0)))
+unlabelled = {"validation_data": logits}
+print("no labels:   ", outcome(lambda: fit_loss(three, sparse, **unlabelled)))
 
 # %% [markdown]
 # ### Quiz: faster with weights?
@@ -1364,6 +1365,8 @@ def fit_weighted(model, optimizer, train, val, class_weight, epochs):
 # %% [markdown]
 # ## Sequences: a weight for every step
 #
+# *A good place for a break. When you come back, run all cells above this one.*
+#
 # A tagger gives an answer for each step, so targets have the shape (sequences, steps),
 # and so may weights. Here are four sequences of three steps, with one weight per row,
 # per step, and in shapes in between. An error names the two shapes that do not fit.
@@ -1416,7 +1419,8 @@ for name, weight in {"(n,)": w[:, 0], "(n, 1)": w[:, :1], "(n, 3)": w}.items():
 # a loss for every step, `(n, T)`; numbers `(n, 3)` with "mse" give one per row, `(n,)`.
 #
 # And `class_weight`? The documentation promises it for sequences, too. It holds only
-# for a Dataset whose targets have a last axis.
+# for a Dataset whose targets have one axis more than the steps: `(n, T, 1)` or `(n, T,
+# k)`.
 
 # %%
 # rows: W13

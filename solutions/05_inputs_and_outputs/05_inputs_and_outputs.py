@@ -42,10 +42,12 @@ plots.two_inputs(x_train["img_input"][7], x_train["ts_input"][7], title)
 # %% [markdown]
 # ## Build it: towers, a joint, two heads
 #
-# Each input gets its own **tower**, a few layers that fit its shape. `concatenate`
-# joins what the towers found, and each question gets a **head** with as many units as
-# its answer needs. Inputs and outputs go into `keras.Model` as dicts: their keys are
-# the names that you will use everywhere else.
+# Each input gets its own **tower**, a few layers that fit its shape. A convolution
+# looks at neighbours, three at a time here, in an image or along time; pooling takes
+# the mean over all places; `Flatten` writes them into one row. `concatenate` joins what
+# the towers found, and each question gets a **head** with as many units as its answer
+# needs: one for the seconds, five for the digits, 0 to 4. Inputs and outputs go into
+# `keras.Model` as dicts: their keys are the names that you will use everywhere else.
 
 
 # %%
@@ -87,11 +89,12 @@ for steps in (100, 3, 2, 1):
     print(f"{steps:3} steps:", outcome(lambda: answers(steps)))
 
 # %% [markdown]
-# One step short: no error, only NaN, the mean of nothing. Two steps short: an error.
-# Padding closes the gap: `padding="same"` adds zeros around the series, so that even
-# one step is enough. Try it: add it to `ts_conv` in `pen_model` and run both cells
-# again (look at `ts_conv`: it keeps all steps now).
-# Habit: try the shortest input that can ever come before you train.
+# One step short: no error in `predict`, only NaN, the mean of nothing. (Called
+# directly, the model refuses.) Two steps short: an error. Padding closes the gap:
+# `padding="same"` adds zeros around the series, so that even one step is enough. Try
+# it: add it to `ts_conv` in `pen_model` and run both cells again (look at `ts_conv`: it
+# keeps all steps now). Habit: try the shortest input that can ever come before you
+# train.
 #
 # Keras has its own drawing, `plot_model`. It needs Graphviz and `pydot` on the machine.
 # `summary()` always works, and so does a loop over the layers.
@@ -520,10 +523,10 @@ print("layer names: ", outcome(lambda: model.evaluate(x_train, y_train, verbose=
 
 # %% [markdown]
 # `output_names` shows layers, in the order of the sorted keys, and losses by layer name
-# are refused. Lists of losses follow the sorted order, too. So what does a list in the
-# order that you wrote? Your `"mse"` goes to the classes. That stops as long as the
-# shapes do not fit; in the last line, one-hot classes and a cross-entropy for them make
-# them fit.
+# are refused. Lists of losses follow the sorted order, too. So what happens with a list
+# in the order that you wrote? Your `"mse"` goes to the classes. That stops as long as
+# the shapes do not fit; in the last line, one-hot classes and a cross-entropy for them
+# make them fit.
 
 # %%
 # rows: M17
@@ -870,6 +873,8 @@ def compile_two(model, w_score, w_class):
 
 # %% [markdown]
 # ## Feed it by name
+#
+# *A good place for a break. When you come back, run all cells above this one.*
 #
 # Inputs and targets may come as lists, in the model's order, or as dicts. Where two
 # arrays have the same shape, a swap in a list is silent. The model below computes
@@ -2188,8 +2193,9 @@ def total_from_parts(logs, loss_weights, extra=0.0, n=None, batch_size=None):
 #
 # `keras.callbacks.EarlyStopping(monitor, patience=3)`, in the list that `fit` takes as
 # `callbacks`, looks up **one** number after each epoch, and ends the training once it
-# was not better for `patience` epochs in a row. (Lesson 06 looks inside; here you need
-# no more.)
+# was not better for `patience` epochs in a row. `restore_best_weights=True` brings the
+# weights of the best epoch back at the end. (Lesson 06 looks inside; here you need no
+# more.)
 #
 # Now there are many numbers. And which way is better? From `val_loss` it can tell. With
 # several outputs it gives up even on a loss. A 1 below means that one epoch ran, as it

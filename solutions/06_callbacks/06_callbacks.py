@@ -8,7 +8,7 @@
 # predict what they do before you wait a night for it, and to write your own.
 #
 # Ten exercises (34 points) and a question (2 points), about three and a half hours, in
-# three parts with a good place for a break between them. You need lesson 01.
+# three parts with a good place for a break between them. You need lesson 02.
 
 # %%
 import contextlib
@@ -199,8 +199,8 @@ plots.running_means([told[:3], told[3:]], [true[:3], true[3:]])
 class BatchLosses(keras.callbacks.Callback):
     """Notes in `losses` the loss of every batch; `batch_sizes` are its rows."""
 
-    ### BEGIN SOLUTION
     def __init__(self, batch_sizes):
+        ### BEGIN SOLUTION
         super().__init__()
         self.batch_sizes = batch_sizes
 
@@ -462,8 +462,8 @@ print(f"in on_train_batch_end: {logged_loss(evaluate_in=['on_train_batch_end']):
 class ExtraScores(keras.callbacks.Callback):
     """Adds the scores on `rows` to the logs of every epoch, named `name_...`."""
 
-    ### BEGIN SOLUTION
     def __init__(self, rows, name):
+        ### BEGIN SOLUTION
         super().__init__()
         self.rows, self.name = rows, name
 
@@ -753,8 +753,8 @@ for epochs in (1, 2):
 class StopAt(keras.callbacks.Callback):
     """Ends training as soon as `monitor` has reached `target`; mode "min" or "max"."""
 
-    ### BEGIN SOLUTION
     def __init__(self, monitor, target, mode):
+        ### BEGIN SOLUTION
         super().__init__()
         self.monitor, self.target, self.mode = monitor, target, mode
 
@@ -1122,8 +1122,8 @@ with tempfile.TemporaryDirectory() as folder:
 class JsonlLogger(keras.callbacks.Callback):
     """Writes each epoch's logs to the file `path`, one JSON object a line."""
 
-    ### BEGIN SOLUTION
     def __init__(self, path):
+        ### BEGIN SOLUTION
         super().__init__()
         self.path = path
 
@@ -2841,8 +2841,8 @@ plots.rates(lines, "Warm-up rises to the top at step 5; restarts begin again at 
 class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     """Rises in a straight line to `peak`, then falls as a cosine to 0."""
 
-    ### BEGIN SOLUTION
     def __init__(self, peak, warmup_epochs, epochs, steps_per_epoch):
+        ### BEGIN SOLUTION
         self.peak, self.warmup_epochs = peak, warmup_epochs
         self.epochs, self.steps_per_epoch = epochs, steps_per_epoch
 
@@ -3275,6 +3275,7 @@ def told(run):
 
 
 print("patience 2:              ", told(cut(flat)))
+print("patience 1:              ", told(cut(flat, patience=1)))
 print("patience 1, cooldown 1:  ", told(cut(flat, patience=1, cooldown=1)))
 print("patience 1, cooldown 3:  ", told(cut(flat, patience=1, cooldown=3)))
 dip = [1.0, 1.0, 0.5, 0.8, 0.8, 0.8]  # the best one lies in the cooldown
@@ -3760,8 +3761,8 @@ plots.range_test(tried, seen, running)
 class LRFinder(keras.callbacks.Callback):
     """Lets the rate grow from `lo` to `hi` in `steps` batches and notes the losses."""
 
-    ### BEGIN SOLUTION
     def __init__(self, lo, hi, steps):
+        ### BEGIN SOLUTION
         super().__init__()
         self.rates = [lo * (hi / lo) ** (k / (steps - 1)) for k in range(steps)]
 

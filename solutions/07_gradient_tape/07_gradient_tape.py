@@ -130,7 +130,7 @@ def slope(function, value=2.6, **settings):
     with tf.GradientTape() as tape:
         result = function(variable)
     gradient = tape.gradient(result, variable)
-    return None if gradient is None else abs(round(float(gradient), 4))
+    return None if gradient is None else round(float(gradient), 4) + 0  # no -0.0
 
 
 def whole(v):
@@ -210,8 +210,8 @@ print("afterwards:     ", [round(float(variable), 2) for variable in both])
 # %% [markdown]
 # ### Quiz: the loss is right, the gradient is None
 #
-# A colleague trains with `loss = tf.reduce_mean(model.predict(x) - y) ** 2` inside the
-# tape. The loss has the right value, all gradients are None. Which change helps?
+# A colleague trains with `loss = tf.reduce_mean((model.predict(x) - y) ** 2)` inside
+# the tape. The loss has the right value, all gradients are None. Which change helps?
 #
 # <details><summary>Make the tape persistent.</summary>
 #
@@ -870,6 +870,7 @@ plots.gradient_flow(flows, "Through sigmoids, little comes back to the first lay
 #
 # **Try it.** Add `"tanh"` to the pair in the last cell: where does its line run? Then
 # make `range(7)` in `deep` a `range(15)`. Which of the three survives twice the depth?
+# (Compare the dots on the far left.)
 #
 # Habit: if training does not start, look at the norms first.
 
@@ -895,9 +896,9 @@ def train_step(model, optimizer, x, y):
 rng = np.random.default_rng(2)
 x, y = rng.normal(size=(12, 3)).astype("float32"), rng.normal(size=(12, 2))
 batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
-model = demanding(np.random.default_rng(0))
+model, optimizer = demanding(np.random.default_rng(0)), keras.optimizers.SGD(0.1)
 for step, (x_batch, y_batch) in enumerate(batches):
-    loss = train_step(model, keras.optimizers.SGD(0.1), x_batch, y_batch)
+    loss = train_step(model, optimizer, x_batch, y_batch)
     if step % 2 == 0:
         print(f"batch {step}: loss {loss:.4f} before its step")
 
@@ -1578,14 +1579,14 @@ print(parity.loop(hasty_loop, model, uneven))
 # Batches of 64, 64 and 22 rows: in the mean of three means each row of the last one has
 # three times the say. The weights are right: only the report is not.
 #
-# **Try it.** Change one thing in `right_step`, and predict the sentence: the gradient
-# of `2 * loss`; `apply` called twice; lists that end one entry early, `[:-1]` on both;
-# `keras.optimizers.SGD(0.1)`, made outside of the step.
+# **Try it.** Change one thing in `right_step`, and predict the sentence: `loss = 2 *
+# loss` inside the tape; `apply` called twice; lists that end one entry early, `[:-1]`
+# on both; `keras.optimizers.SGD(0.1)`, made outside of the step.
 #
 # <details><summary>What it says</summary>
 #
 # The gradient is 2.00 times that of fit. The optimizer took 2 updates where fit took 1.
-# `logits/bias` was never updated. The learning rate is 0.1 (fit: 0.5).
+# `logits/bias` was not updated. The learning rate is 0.1 (fit: 0.5).
 #
 # With Adam, a doubled gradient moves the weights as before: Adam divides it out again.
 # Only what the optimizer remembers tells them apart.
@@ -1607,7 +1608,8 @@ print(parity.loop(hasty_loop, model, uneven))
 # <details><summary>Hint 1</summary>
 #
 # Where does the state of a training live? Weights, and one more place. What would
-# momentum do in the second run if it still remembered the first?
+# momentum, the sum of old gradients that SGD carries along, do in the second run if it
+# still remembered the first?
 #
 # </details>
 # <details><summary>Hint 2</summary>
@@ -2060,7 +2062,7 @@ plots.traces(counts)
 # learning rate as Python number means a trace per step. A new `tf.function` in the loop
 # forgets everything each time. One more trace for the last batch is fine.
 #
-# All other Python runs while tracing only, as in lessons 01 to 03: a `print` prints
+# All other Python runs while tracing only, as in lessons 01 and 02: a `print` prints
 # once, a list gets placeholders, a number is frozen. So what may change must be a
 # variable or a tensor, and what you want to know is **returned** (or printed by
 # `tf.print`).
@@ -2383,10 +2385,10 @@ def make_step(model, optimizer, loss_fn):
 # %% [markdown]
 # ## Loops that are fast
 #
-# Your loop does what `fit` does, and it often takes twice or three times as long.
-# Overnight becomes a weekend. It is not the arithmetic: a small network has hardly any.
-# Something else is slow, and without it a loop of your own is several times **faster**
-# than `fit`. Below, the same updates are made in six ways.
+# Your loop does what `fit` does, and it often takes several times as long. Overnight
+# becomes a weekend. It is not the arithmetic: a small network has hardly any. Something
+# else is slow, and without it a loop of your own is several times **faster** than
+# `fit`. Below, the same updates are made in six ways.
 
 # %%
 size, steps = 64, 100
@@ -2412,9 +2414,9 @@ def ready():
 
 # %% [markdown]
 # Three ways call the step once per batch: as it stands, compiled by `tf.function`, and
-# compiled by XLA as well. The fourth puts the loop **into** the function: there,
-# `tf.range` becomes a loop of the graph, so Python makes one call per epoch. The last
-# two are `fit`, and `fit` with fifty steps per call.
+# compiled by XLA as well, which melts many operations into few. Another one puts the
+# loop **into** the function: there, `tf.range` becomes a loop of the graph, so Python
+# makes one call per epoch. Two are `fit`, and `fit` with fifty steps per call.
 
 
 # %%
@@ -2458,7 +2460,7 @@ def milliseconds(run):
 # %% varies: times depend on the machine and on what else it does
 # rows: G8, G16
 ways = {
-    "step, eager": by_batch(ready()[1], 20),
+    "step, eager": by_batch(ready()[1], min(steps, 20)),
     "fit": by_fit(ready()[0]),
     "fit, 50 steps a call": by_fit(ready()[0], 50),
     "step, tf.function": by_batch(tf.function(ready()[1])),
@@ -2475,20 +2477,21 @@ plots.loop_times(
 # %% [markdown]
 # Where does the time go? **Eager** steps ask for each operation from Python, more than
 # a hundred times a step. `fit` asks once per step, but around it fetches a batch, runs
-# callbacks and updates metrics; with fifty steps per call it pays for that once. A
-# compiled step leaves Python's loop; an epoch in one call not even that.
+# callbacks and updates metrics; with fifty steps per call it pays for that once. Around
+# a compiled step there is still Python's loop; around an epoch in one call not even
+# that.
 #
-# The price: no `print`, no growing list, no stop after a look at the loss. And where a
-# step is half a second of arithmetic, all bars have one length. Habit: first right,
-# then compiled, whole epochs only where it pays.
+# The price: no `print`, no growing list, no look at the loss. And where a step is half
+# a second of arithmetic, all bars have one length. Habit: first right, then compiled,
+# whole epochs where it pays.
 #
-# **Try it.** Set `size, steps = 1024, 10` and run this section again. Which bars come
+# **Try it.** Set `size, steps = 1024, 40` and run this section again. Which bars come
 # closer?
 #
 # <details><summary>What happens</summary>
 #
-# All of them do. A step has 16 times the arithmetic now, and the price of asking stays
-# what it was.
+# All of them do: with 16 times the arithmetic, from slowest to fastest it is a factor
+# of four. `fit` may come last: it copies each batch.
 #
 # </details>
 
@@ -2936,10 +2939,11 @@ print("three steps of -1, EMA:   ", after(3, 1.0, ema))
 # Write `accumulate_step(model, optimizer, loss_fn, micro_batches, clip_norm)`: **one**
 # update from a list of pairs `(x, y)` of different sizes, as if all their rows were one
 # batch. What counts is the mean of `loss_fn` over all rows plus the penalties of the
-# layers, once. If the global norm of its gradient is above `clip_norm`, scale the whole
-# gradient down to it. Apply it once, and return the norm from before clipping as one
-# number. The model is called as in training, one micro-batch at a time: all rows at
-# once do not fit. It has neither Dropout nor BatchNormalization. 20 minutes.
+# layers, once. If the global norm of its gradient (the length of all tensors together)
+# is above `clip_norm`, scale the whole gradient down to it. Apply it once, and return
+# the norm from before clipping as one number. The model is called as in training, one
+# micro-batch at a time: all rows at once do not fit. It has neither Dropout nor
+# BatchNormalization. 20 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -3339,7 +3343,8 @@ plots.curves(range(0, 250, 10), lines, title, "round", "number")
 # %% [markdown]
 # Nobody told the forger where 4 is: all it knows comes as a gradient through the
 # critic. Such games swing, and only the critic's penalty calms them. **Try it.** Set
-# the L2 to 0.0 and run both cells again. Does it still come to rest?
+# the L2 to 0.0 and run both cells again. Does it still come to rest? (No: it runs on to
+# 5.6, where it stopped at 4.7 before, and after 250 rounds it still swings.)
 #
 # Lists of variables also give each part of *one* model its own learning rate: two
 # optimizers, two lists, one tape. Asked for `[weights_of_body, weights_of_head]`,
@@ -3351,7 +3356,8 @@ plots.curves(range(0, 250, 10), lines, title, "round", "number")
 # Write `alternate(generator, critic, generator_optimizer, critic_optimizer, loss_fn,
 # noise, real)`: one round, first the critic, then the generator, each with its own
 # optimizer. The critic maps samples to logits `(n, 1)`, the generator maps noise to
-# samples. `loss_fn(y, logits)` is a mean over rows.
+# samples; there may be more real samples than noise, or fewer. `loss_fn(y, logits)` is
+# a mean over rows.
 #
 # The critic lowers `loss_fn(1, critic(real)) + loss_fn(0, critic(fake))`. Then the
 # generator lowers `loss_fn(1, critic(fake))` for the critic as it is **now**, with
@@ -3795,8 +3801,8 @@ print(f"mean prediction {model.predict(x, verbose=0).mean():.4f}")
 class ClippedModel(keras.Model):
     """A network that is trained with a clipped gradient and logs its norm."""
 
-    ### BEGIN SOLUTION
     def __init__(self, network, max_norm):
+        ### BEGIN SOLUTION
         super().__init__()
         self.network, self.max_norm = network, max_norm
         self.grad_norm = keras.metrics.Mean(name="grad_norm")
@@ -4588,8 +4594,8 @@ print("descend:  ", outcome(lambda: sick_descend(0.0, 2, 0.1)))
 print("two_norms:", outcome(lambda: sick_two_norms(model, mse, x, y)))
 
 # %% [markdown]
-# The last two run on lists of three weights that are all 1.0. The middle one has no
-# gradient, so it should stay.
+# The last two run on a list of three weights. `update` gets no gradient for the middle
+# one, so that should stay; `clip_and_update` gets three.
 
 
 # %%

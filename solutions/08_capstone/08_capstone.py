@@ -861,8 +861,8 @@ print(outcome(lambda: lean_only.evaluate(**rows, return_dict=True, verbose=0)))
 class MacroF1(keras.metrics.F1Score):
     """Macro-F1 for class numbers and logits of ten classes."""
 
-    ### BEGIN SOLUTION
     def __init__(self, name="macro_f1", **settings):
+        ### BEGIN SOLUTION
         super().__init__(average="macro", name=name, **settings)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
@@ -1736,6 +1736,8 @@ print("the plain reader:", scores_of(plain))
 
 # %% [markdown]
 # ## All of it
+#
+# *A good place for a break. When you come back, run all cells above this one.*
 #
 # Four parts, one function: this is what you would put into a file of its own. It
 # repeats itself exactly when it is called with the same seed; a result that nobody can
@@ -3146,8 +3148,8 @@ def tape_train(model, losses, loss_weights, optimizer, dataset, epochs, clip_nor
 
 
 # %% [markdown]
-# Hold it beside `fit` before you trust it: same model, same batches, a limit that
-# clips nothing.
+# Hold it beside `fit` before you trust it: same model, same batches, a limit that clips
+# nothing. (It asks for your `tape_train`.)
 
 # %%
 # rows: G3
@@ -3163,10 +3165,7 @@ def by_my_loop(model, dataset, epochs):
 
 
 batches = tf.data.Dataset.from_tensor_slices(part(~held_out)).batch(64).take(5)
-try:
-    print(parity.loop(by_my_loop, beside, batches))
-except NotImplementedError:
-    print("Write `tape_train` first.")
+print(parity.loop(by_my_loop, beside, batches))
 
 # %% [markdown]
 # Now a real one: the plain reader once more, by tape, with a limit of 0.5 for the norm.

@@ -7,9 +7,9 @@
 # divided among devices and what is added up again, and what a number with few bits can
 # hold. It all runs on the CPU that you have: you check *results*, not speed.
 #
-# Optional: nothing later rests on it. Five exercises (20 points) and a question
-# (2 points), about two hours. After the second exercise is a good place for a break.
-# You need lesson 07.
+# Optional: the course is whole without it. Five exercises (20 points) and a question (2
+# points), about two hours. After the second exercise is a good place for a break. You
+# need lesson 07.
 
 # %%
 import time
@@ -715,6 +715,8 @@ def distributed_step(strategy, model, optimizer, x, y, batch_size):
 # %% [markdown]
 # ## Numbers with half the bits
 #
+# *A good place for a break. When you come back, run all cells above this one.*
+#
 # A number of 16 bits takes half the memory of the usual 32, and GPUs and TPUs multiply
 # such numbers several times faster. But there are only 65,536 of them. Two formats
 # spend the bits differently. Before you run the cell: which of these four numbers will
@@ -994,9 +996,9 @@ for name, scaled in {"with scale_loss": True, "without": False}.items():
 print(f"with / without:  {(moved(True) / moved(False)).mean():.0f}")
 
 # %% [markdown]
-# A step that is too short by the scale, here 1024 times, with the scale that Keras
-# begins with 32,768 times: no error, and a loss that stands still. (With `fit` this
-# cannot happen; it scales by itself.)
+# The step is too short by the scale: 1024 times here, 32,768 times with the scale that
+# Keras begins with. No error, and a loss that stands still. (With `fit` this cannot
+# happen; it scales by itself.)
 #
 # Which scale is right? Nobody knows, so it is found out while training. It begins at
 # 2¹⁵. Is any gradient inf or NaN, the scale was too large: this step is **skipped** and
@@ -1736,3 +1738,6 @@ progress("09")
 # - train on several devices with `fit` or a loop of your own, and prove it on a laptop;
 # - use 16-bit numbers and say what each loss scale does to a step;
 # - write code that runs on more than one backend, and tell which cannot.
+#
+# The course ends here. You can watch `fit` at work, write what it does yourself, and
+# test that both agree: the next model is yours.
