@@ -232,7 +232,7 @@ def _coloured(lexer, source, metadata=None):
     return _coloured_once(lexer, source)
 
 
-@lru_cache(1000)  # cells of a few lessons
+@lru_cache(300)  # the cells of a lesson, and of some submissions
 def _coloured_once(lexer, source):
     return Highlight2HTML(pygments_lexer=lexer)(source)
 

@@ -14,6 +14,11 @@ from helpers.parity.bench import Outcome, numbers, quiet_warnings, rate_of
 from helpers.parity.compare import Comparison, counted, name, plain_sgd, same, show
 from helpers.parity.patterns import alike, clipped, flat, proportion, times
 
+UNSCALED = (
+    "the optimizer divides by a scale that the loss was not multiplied by: is "
+    "`optimizer.scale_loss(loss)` missing inside the tape?"
+)
+
 
 @dataclass(frozen=True)
 class Mistake:
@@ -196,10 +201,7 @@ class Detective:
                 "missing or taken twice?"
             )
         if not mistake.scaled:
-            parts.append(
-                "the optimizer divides by a scale that the loss was not multiplied "
-                "by: is `optimizer.scale_loss(loss)` missing inside the tape?"
-            )
+            parts.append(UNSCALED)
         if mistake.times == 2:
             quantity = "updates"
             parts.append(self._twice())

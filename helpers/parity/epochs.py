@@ -634,14 +634,8 @@ class Loop:
         counter = counter_of(self.bench.fit_optimizer)
         weights_are = all(is_still(v) for v in self.bench.trainable())
         if self._uses(mine) and is_still(counter) and weights_are:
-            words = f"there is no update in epoch {epoch}: is an iterator used up?"
-            if 0 < self.returned < self.epochs:
-                words = (
-                    f"there is no update in epoch {epoch}, and your loop returned "
-                    f"{self.returned} logs for {self.epochs} epochs: does it end early?"
-                )
             counts = self._counts(fit, mine) or [None, None]
-            return "updates", "iterations", words, *counts
+            return "updates", "iterations", self._without_update(epoch), *counts
         if weights_are:
             return None
         frozen = [v for v in self.bench.trainable() if is_still(v)]
@@ -661,6 +655,14 @@ class Loop:
             words += "no seed set back?"
             return "dropout", name(dropout[0]), words, None, None
         return None
+
+    def _without_update(self, epoch):
+        """Words for an epoch in which nothing is trained."""
+        words = f"there is no update in epoch {epoch}"
+        if not 0 < self.returned < self.epochs:
+            return f"{words}: is an iterator used up?"
+        logs = f"{self.returned} logs for {self.epochs} epochs"
+        return f"{words}, and your loop returned {logs}: does it end early?"
 
     def _why(self, fit, mine, apart, epoch, runs):
         """`(quantity, where, words, yours, expected)` of weights that part."""
