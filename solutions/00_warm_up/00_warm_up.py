@@ -963,8 +963,9 @@ print("name of the next layer:", small().layers[0].name)
 print("weights kept?", np.array_equal(before, first.get_weights()[0]))
 
 # %% [markdown]
-# <!-- rows: A5 --> `summary()` lists the layers of a model; the total includes two
-# numbers of the optimizer, its rate and its count of steps. For a diagram there is
+# <!-- rows: A5 -->
+# `summary()` lists the layers of a model; the total includes two numbers of the
+# optimizer, its rate and its count of steps. For a diagram there is
 # `keras.utils.plot_model(model)`, which needs `pydot` and Graphviz.
 
 # %%
