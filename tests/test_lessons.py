@@ -230,6 +230,7 @@ def test_nbgrader_makes_exactly_the_learners_notebooks(tmp_path):
 def test_released_notebooks_hold_no_answers(lesson):
     released = notebooks.paths(lesson)[1].read_text(encoding="utf-8")
     assert "BEGIN SOLUTION" not in released and "### END" not in released
+    assert "<!-- rows" not in released  # those lines are for docs/coverage.md
     for exercise in lesson.exercises:
         assert (
             json.dumps(stub(exercise.answer.source))[1:-1].split("\\n")[0] in released

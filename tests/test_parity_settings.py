@@ -200,7 +200,21 @@ def pops(model):
     return step
 
 
+def exchanges(model):
+    """Another layer of the same name stands in the place of the last one."""
+    right = tape_step(model)
+
+    def step(x, y):
+        loss, name = right(x, y), model.layers[-1].name
+        model.pop()
+        model.add(keras.layers.Dense(3, name=name))
+        return loss
+
+    return step
+
+
 STEPS = {  # name: (model, step of the model, step, quantity, words)
+    "a layer exchanged": (plain, exchanges, 1, "error", "is no longer in it"),
     "called again": (normed, called_again, 1, "BatchNorm", "called twice"),
     "frozen weights moved": (frozen, moves_frozen, 1, "non-trainable", "is it frozen"),
     "a layer removed": (plain, pops, 1, "error", "is no longer in it"),

@@ -99,7 +99,7 @@ class Bench:
         try:
             self.fit(batch)  # builds the metrics
             self.settings = settings.noted(model)
-            self.whole = [v.path for v in model.weights]
+            self.whole = {id(v): v.path for v in model.weights}
         except Exception as error:
             raise refused(error) from None
         finally:
@@ -145,10 +145,8 @@ class Bench:
 
     def results(self):
         """Logs over all of fit's steps since the metrics were reset."""
-        return numbers({**self.model.get_metrics_result(), **self._mean_loss()})
-
-    def _mean_loss(self):
-        return {"loss": self.losses.result()}
+        logs = self.model.get_metrics_result()
+        return numbers({**logs, "loss": self.losses.result()})
 
     def trainable(self):
         return self.weights
@@ -234,14 +232,12 @@ class Bench:
 
     def _has_grown(self, what):
         """What is told of a model that has other weights than it had; else ""."""
-        now = [v.path for v in self.model.weights]
-        if now == self.whole:
-            return ""
-        new = [path for path in now if path not in self.whole]
-        gone = [path for path in self.whole if path not in now]
-        told = f"`{new[0]}` was not in it before" if new else "other weights are left"
-        told = f"`{gone[0]}` is no longer in it" if gone else told
-        return f"{what} changed the model: {told}"
+        now = {id(v): v.path for v in self.model.weights}
+        for key in self.whole.keys() - now.keys():
+            return f"{what} changed the model: `{self.whole[key]}` is no longer in it"
+        for key in now.keys() - self.whole.keys():
+            return f"{what} changed the model: `{now[key]}` was not in it before"
+        return ""
 
 
 def told_of(error):
