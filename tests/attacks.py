@@ -376,6 +376,18 @@ DEADLY = {
     "processes": """
         for started in range(1000):
             subprocess.Popen(["sleep", "MARK"])""",
+    "a program that starts slowly": """
+        taken = bytearray(200 * 2**20)
+        os.mkfifo("door")
+        subprocess.Popen(["sh", "-c", "sleep 1; : > door"])
+        wait = [(os.POSIX_SPAWN_OPEN, 9, "door", os.O_RDONLY, 0)]
+        os.posix_spawn("/bin/true", ["true"], {}, file_actions=wait)""",
+    "sockets beside a copy": """
+        kept = [socket.socketpair() for _ in range(250)]
+        if os.fork() == 0:
+            time.sleep(1)
+            os._exit(0)
+        os.wait()""",
     "detached": """
         if os.fork() == 0:
             os.setsid()

@@ -24,6 +24,7 @@ DECISIVE = [
     "memory in sockets",
     "endless",
     "processes",
+    "a program that starts slowly",
     "bomb",
     "detached",
 ]

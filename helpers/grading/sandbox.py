@@ -567,6 +567,9 @@ def resident(pid):
         return 0
 
 
+KCMP_VM = 1  # which two things of two processes `kcmp` compares: their memories
+
+
 def share(pid):
     """Bytes of a process, each shared page divided among those that share it (PSS)."""
     try:
@@ -577,6 +580,24 @@ def share(pid):
     except (OSError, ValueError):
         pass
     return resident(pid)
+
+
+def with_own_memory(pids):
+    """Those of these processes that do not still live in their parent's memory.
+
+    A process that is started does so until it runs its program (`vfork`). Where the
+    system does not compare memories (`kcmp`), all are returned.
+    """
+    return [pid for pid in pids if not _in_memory_of_parent(pid)]
+
+
+def _in_memory_of_parent(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            parent = int(file.read().rpartition(")")[2].split()[1])
+        return call("syscall", _number("kcmp"), pid, parent, KCMP_VM, 0, 0) == 0
+    except (OSError, ValueError, IndexError, TypeError):
+        return False
 
 
 def sessions(pids):

@@ -562,17 +562,18 @@ class Server:
         What they share is counted once. For many that takes long, and others wait: so
         it is counted again only where their sizes have grown by more than is left.
         """
+        waiting = 0 if "network" in fork.limits.allow else sandbox.queued(fork.pid)
+        room = fork.limits.memory - waiting
         taken = sum(sandbox.resident(pid) for pid in pids)
-        if taken > fork.limits.memory and len(pids) > 1:
-            taken = self._counted_once(fork, pids, taken)
-        if "network" not in fork.limits.allow:
-            taken += sandbox.queued(fork.pid)
-        return taken
+        if taken > room and len(pids) > 1:
+            taken = self._counted_once(fork, sandbox.with_own_memory(pids), room)
+        return taken + waiting
 
-    def _counted_once(self, fork, pids, sizes):
-        known, begin = sizes - fork.shared, time.monotonic()
+    def _counted_once(self, fork, pids, room):
+        sizes, begin = sum(sandbox.resident(pid) for pid in pids), time.monotonic()
+        known = sizes - fork.shared
         same = fork.counted <= set(pids)  # what has ended takes what it shared along
-        if same and known <= fork.limits.memory:
+        if same and known <= room:
             return known
         if begin >= fork.again:
             fork.taken = sum(sandbox.share(pid) for pid in pids)
