@@ -496,6 +496,35 @@ def softmax_twice():
     return parity.steps(tape_step(model), model, BATCHES)
 
 
+def mask_forgotten():
+    """A plain function as loss, on padded sequences: it counts the padding, too."""
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Embedding(9, 4, mask_zero=True),
+            keras.layers.SimpleRNN(5, return_sequences=True),
+            keras.layers.Dense(3),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(0.1), ENTROPY)
+    rng = np.random.default_rng(0)
+    words = rng.integers(1, 9, (16, 6)) * (np.arange(6) < rng.integers(2, 6, (16, 1)))
+    batch = words, rng.integers(0, 3, (16, 6))
+
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            found = keras.losses.sparse_categorical_crossentropy(
+                y, model(x, training=True), from_logits=True
+            )
+            loss = tf.reduce_mean(found)
+        variables = model.trainable_variables
+        model.optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    return parity.steps(step, model, [batch])
+
+
 STEPS = {  # name: (case, step, quantity, words of the sentence)
     "no training": (of_step(normed, training=False), 1, "BatchNorm", "training=True"),
     "no training, compiled": (
@@ -761,6 +790,7 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         "loss",
         "`from_logits` is the other way round",
     ),
+    "mask forgotten": (mask_forgotten, 1, "mask", "padded steps count"),
     "softmax twice": (softmax_twice, 1, "loss", "softmax missing or taken twice"),
 }
 

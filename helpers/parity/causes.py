@@ -14,10 +14,7 @@ from helpers.parity.bench import Outcome, numbers, quiet_warnings, rate_of
 from helpers.parity.compare import Comparison, counted, name, plain_sgd, same, show
 from helpers.parity.patterns import alike, clipped, flat, proportion, times
 
-UNSCALED = (
-    "the optimizer divides by a scale that the loss was not multiplied by: is "
-    "`optimizer.scale_loss(loss)` missing inside the tape?"
-)
+UNEXPLAINED = "the step itself is right"  # of a loss that no known mistake gives
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,33 @@ class Mistake:
     by_weights: bool = False  # divided by the sum of weights, not by the rows
     logits: bool = False  # from_logits the other way round
     scaled: bool = True  # for an optimizer that scales the loss
+    masked: bool = True  # padded steps are left out of the loss
+
+
+# A field of `Mistake` that is not as it stands there: the quantity, and words
+SIMPLE = {
+    "weighted": ("sample weights", "the sample weights are not used"),
+    "by_weights": (
+        "sample weights",
+        "the loss is divided by the sum of the sample weights, where fit divides by "
+        "the number of rows",
+    ),
+    "logits": (
+        "loss",
+        "`from_logits` is the other way round than in fit's loss: is softmax missing "
+        "or taken twice?",
+    ),
+    "scaled": (
+        "gradient",
+        "the optimizer divides by a scale that the loss was not multiplied by: is "
+        "`optimizer.scale_loss(loss)` missing inside the tape?",
+    ),
+    "masked": (
+        "mask",
+        "padded steps count in your loss: fit leaves out what the layers mask, as a "
+        "`keras.losses.Loss` object does and a plain function does not",
+    ),
+}
 
 
 def wrong_step(model, batch, mistake):
@@ -39,6 +63,8 @@ def wrong_step(model, batch, mistake):
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
     with tf.GradientTape() as tape:
         y_pred = model(x, training=mistake.training)
+        if not mistake.masked:  # the mask is on the tensor, and copies have none
+            y_pred = keras.tree.map_structure(tf.identity, y_pred)
         given = weights if mistake.weighted else None
         if mistake.by_weights:
             given = weights / tf.reduce_mean(weights)
@@ -156,6 +182,7 @@ class Detective:
             yield Mistake(logits=True)
         if isinstance(self.bench.fit_optimizer, keras.optimizers.LossScaleOptimizer):
             yield Mistake(scaled=False)
+        yield Mistake(masked=False)
 
     def _run(self, mistake):
         self.bench.put(self.before)
@@ -170,9 +197,10 @@ class Detective:
 
     def _words(self, mistake, outcome, loss_differs):
         parts, quantity = [], "gradient"
-        if not mistake.weighted:
-            quantity = "sample weights"
-            parts.append("the sample weights are not used")
+        for field, (what, words) in SIMPLE.items():
+            if getattr(mistake, field) != getattr(Mistake(), field):
+                quantity = what
+                parts.append(words)
         if mistake.penalty != 1:
             quantity = "regularisation"
             parts.append(self._regularisation(mistake.penalty, loss_differs))
@@ -188,20 +216,6 @@ class Detective:
                 f"the gradient is {self.size} times that of fit, as many times as the "
                 "batch has rows: a sum where fit takes the mean"
             )
-        if mistake.by_weights:
-            quantity = "sample weights"
-            parts.append(
-                "the loss is divided by the sum of the sample weights, where fit "
-                "divides by the number of rows"
-            )
-        if mistake.logits:
-            quantity = "loss"
-            parts.append(
-                "`from_logits` is the other way round than in fit's loss: is softmax "
-                "missing or taken twice?"
-            )
-        if not mistake.scaled:
-            parts.append(UNSCALED)
         if mistake.times == 2:
             quantity = "updates"
             parts.append(self._twice())
@@ -360,7 +374,7 @@ class Detective:
             often = f", {ratio} times fit's" if np.isfinite(yours) else ""
             return "loss", (
                 f"the loss that is returned is {show(yours, self.fit.loss)}{often}; "
-                "the step itself is right"
+                f"{UNEXPLAINED}"
             )
         return None
 
