@@ -1,6 +1,8 @@
 """nbgrader's settings: `solutions/` is its source folder, `notebooks/` its release."""
 
 import os
+import sys
+from pathlib import Path
 
 c = get_config()  # noqa: F821
 
@@ -15,5 +17,8 @@ c.Execute.shutdown_kernel = "immediate"
 c.Autograde.create_student = True
 
 # A grading run is nobody's progress, and TensorFlow need not greet every kernel.
-os.environ.setdefault("COURSE_PROGRESS", "off")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# JupyterLab reads this file, too, and its kernels are those of learners.
+program = Path(sys.argv[0])
+if "nbgrader" in (program.stem, program.parent.name):
+    os.environ.setdefault("COURSE_PROGRESS", "off")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

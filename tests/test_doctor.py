@@ -3,13 +3,14 @@
 import copy
 import functools
 import json
+import textwrap
 
 import damage as damage
 import nbformat
 import pytest
 from sample_class import released, right
 
-from helpers.grading import doctor
+from helpers.grading import doctor, reading
 from helpers.grading.doctor import repair
 from helpers.lessons import build
 
@@ -138,10 +139,24 @@ def beside_stubs(times):
 )
 def test_an_answer_may_speak_of_the_starters_line(line, where):
     """An experiment below the check does not take its place."""
+
+    def spoken(source):
+        return f"{source}\n{line}" if where == "end" else f"{line}\n{source}"
+
+    assert_stays(spoken)
+
+
+@pytest.mark.parametrize("head", ["if True:", "try:", "for _ in [1]:", "with tape():"])
+def test_an_answer_may_stand_in_a_block(head):
+    end = "\nexcept ValueError:\n    pass" if head == "try:" else ""
+    assert_stays(lambda source: f"{head}\n{textwrap.indent(source, '    ')}{end}")
+
+
+def assert_stays(change):
+    """A changed answer stays in its place although it is defined again further down."""
     made = copy.deepcopy(handed_in())
     (cell,) = [c for c in made["cells"] if c.get("id") == "mean_loss"]
-    source = "".join(cell["source"])
-    cell["source"] = f"{source}\n{line}" if where == "end" else f"{line}\n{source}"
+    cell["source"] = change("".join(cell["source"]))
     wrong = {"cell_type": "code", "metadata": {}, "outputs": [], "id": "mine"}
     wrong |= {"execution_count": None, "source": "def mean_loss(*_):\n    return 0"}
     made["cells"].append(wrong)
@@ -246,3 +261,9 @@ def test_answers_survive_random_damages(number):
             assert source in have[name], (seed, name)
         alive_in_all += len(alive)
     assert alive_in_all > 1200  # of about 2100: the damages do not kill everything
+
+
+def test_a_file_of_endless_cells_is_one_sentence():
+    cells = [{"sourc": 1}] * 6000
+    with pytest.raises(reading.Unreadable, match="has 6,000 cells"):
+        reading.read_cells(json.dumps({"cells": cells}).encode())

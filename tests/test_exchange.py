@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import zipfile
+from pathlib import PurePosixPath
 
 import pytest
 from nbgrader.api import Gradebook
@@ -92,6 +93,44 @@ def taken(course):
 )
 def test_whose_file_it_is(place, student):
     assert exchange.owner_of(place, LESSON).name == student
+
+
+BY_HAND = "attempt_2026-06-11-20-50-44"
+
+
+@pytest.mark.parametrize(
+    ("others", "mine"),
+    [
+        (["bob/a.ipynb", "ann/a.ipynb"], f"eve/x_bob_{BY_HAND}_y.ipynb"),
+        (["bob/a.ipynb", "ann/a.ipynb"], "eve/bob_12_assignsubmission_file_/a.ipynb"),
+        (["bob/a.ipynb", "ann/a.ipynb"], "eve/39-25 - bob - Sep 24, 2026 9 PM.ipynb"),
+        (
+            [
+                f"{one}_1{n}_assignsubmission_file_/a.ipynb"
+                for n, one in enumerate("ab")
+            ],
+            "eve_13_assignsubmission_file_/b_12_assignsubmission_file_/a.ipynb",
+        ),
+        (
+            [f"Ex 1_{one}_{BY_HAND}_a.ipynb" for one in ("bob", "ann")],
+            f"Ex 1_eve_{BY_HAND}_x_bob_{BY_HAND}_y.ipynb",
+        ),
+        (["bob_12_345_a.ipynb"], f"eve_13_346_x_bob_{BY_HAND}_y.ipynb"),
+        (
+            [
+                f"39-2{n} - {one} - Sep 24, 2026 926 PM/a.ipynb"
+                for n, one in [(1, "bob"), (2, "ann")]
+            ],
+            "39-25 - eve - Sep 24, 2026 9 PM/bob_12_assignsubmission_file_.ipynb",
+        ),
+    ],
+)
+def test_no_name_that_a_student_chose_makes_somebody_else_of_them(others, mine):
+    places = [PurePosixPath(place) for place in [*others, mine]]
+    download = exchange.Download.of(places)
+    owners = [exchange.owner_of(place, LESSON, download) for place in places]
+    assert owners[-1].name.startswith("eve")
+    assert len(set(owners)) == len(places)
 
 
 @pytest.mark.parametrize("as_zip", [True, False])
@@ -193,6 +232,14 @@ def test_a_students_own_zip_file_is_opened_once(tmp_path):
     }
     reasons = [mine[0][1] for mine in found.without.values()]
     assert sorted(reasons) == sorted([exchange.CLOSED] * 3 + [exchange.NONE])
+
+
+def test_a_zip_file_that_would_be_huge_is_not_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "MOST_UNPACKED", 2**20)
+    bomb = zipped(tmp_path / "bomb.zip", **{"a.ipynb": " " * 2**21}).read_bytes()
+    source = zipped(tmp_path / "all.zip", **{"ann/a.ipynb": "x", "eve/b.zip": bomb})
+    found = exchange.collect(tmp_path / "class", LESSON, source)
+    assert [reason for _, reason in found.without["eve"]] == [exchange.CLOSED]
 
 
 @pytest.mark.parametrize(

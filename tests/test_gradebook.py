@@ -51,6 +51,28 @@ def test_the_name_of_a_picture_is_text():
     assert "<script>" not in shown
 
 
+def test_the_name_of_a_picture_cannot_end_its_html():
+    name = "x\n\n![t](https://tracker.example/t.png)\n\ny"
+    page = gradebook.markdown2html(gradebook._pasted({name: {"image/png": PNG}}))
+    assert page.count("<img") == 1 and 'src="https' not in page
+
+
+def test_endless_codes_of_colours_are_left_out():
+    red = "\x1b[31mred\x1b[0m"
+    few = {"output_type": "stream", "name": "stdout", "text": red * 100}
+    many = {"output_type": "display_data", "data": {"text/plain": red * 100_000}}
+    error = {
+        "output_type": "error",
+        "ename": "",
+        "evalue": "",
+        "traceback": [red] * 9999,
+    }
+    shown = gradebook.harmless_outputs([few, many, error])
+    assert shown[0]["text"] == few["text"]
+    assert shown[1]["data"]["text/plain"] == "[31mred[0m" * 100_000
+    assert "\x1b" not in "".join(shown[2]["traceback"])
+
+
 def test_a_picture_that_is_not_there_is_its_name():
     found = gradebook.harmless_outputs(
         [{"output_type": "display_data", "data": {"text/markdown": SKETCH}}]

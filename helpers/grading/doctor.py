@@ -27,6 +27,7 @@ MAGIC = re.compile(r"(?m)^[ \t]*[!%]|=[ \t]*[!%]")
 MOST_MAGIC = 50  # of one cell: IPython takes very long to read more
 OUR_GAP = "The file could be read, but the grader has no way to repair it."
 NOT_PARSED = (SyntaxError, ValueError, RecursionError, MemoryError, RuntimeError)
+OWN_NAMES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 @dataclass
@@ -607,15 +608,24 @@ def _same_code(one, other):
     return None not in plain and len({ast.dump(ast.parse(text)) for text in plain}) == 1
 
 
+def _statements(block):
+    """All statements of a block, those inside `if`, `try`, `with` and loops, too."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for one in getattr(block, name, []):
+            yield one
+            if not isinstance(one, OWN_NAMES):
+                yield from _statements(one)
+
+
 @functools.lru_cache(10_000)
 def _defined(source):
-    """Names that a cell defines at its top level; by eye where it does not parse."""
+    """Names that a cell makes outside of functions; by eye where it does not parse."""
     plain = plain_python(source)
     if plain is None:
         return frozenset(re.findall(r"(?m)^(?:async +)?(?:def|class)\s+(\w+)", source))
     names = set()
-    for one in ast.parse(plain).body:
-        if isinstance(one, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+    for one in _statements(ast.parse(plain)):
+        if isinstance(one, OWN_NAMES):
             names.add(one.name)
         if isinstance(one, ast.Import | ast.ImportFrom):
             names |= {alias.asname or alias.name for alias in one.names}
@@ -636,8 +646,7 @@ def _is_stub(source):
     if plain is None:
         return bool(re.search(r"(?m)^\s*raise NotImplementedError\(\)\s*$", source))
     tree = ast.parse(plain)
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    bodies = [tree.body, *(n.body for n in ast.walk(tree) if isinstance(n, functions))]
+    bodies = [tree.body, *(n.body for n in ast.walk(tree) if isinstance(n, OWN_NAMES))]
     return any(_is_starter_line(one) for body in bodies for one in body)
 
 

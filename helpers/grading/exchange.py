@@ -42,26 +42,30 @@ from helpers.grading.store import (
 from helpers.lessons.script import LessonError
 
 # "Jane Doe_123_assignsubmission_file_/x.ipynb", with or without a folder each
-MOODLE = re.compile(r"(?P<name>.+)_(?P<number>\d+)_assignsubmission_[a-z]+(_|$)")
+MOODLE = re.compile(r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_[a-z]+(_.*)?")
 BLIND = re.compile(r"(.+-)?Participant")  # Moodle's name for all who are marked blind
 # "doejane_LATE_12_345_x.ipynb": name, number of the student, number of the file
 CANVAS = re.compile(
     r"(?P<name>[^_]+)(?P<late>_LATE)?_(?P<number>\d+)_((?P<file>\d+)_.+|text\.html)"
 )
 # "Exercise 1_jdoe_attempt_2026-06-11-20-50-44_x.ipynb"
-BLACKBOARD = re.compile(r".+_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})\D.*")
+BLACKBOARD = re.compile(r".+?_(?P<name>[^_]+)_attempt_(?P<time>\d{4}(-\d\d){5})\D.*")
 # "397063-2557369 - Jane Doe - Sep 24, 2026 926 PM", a folder or with " - x.ipynb"
 BRIGHTSPACE = re.compile(
     r"(?P<number>\d+)-\d+ - (?P<name>.+?) ?- [^-]*\d{4}[^-]*( - .+)?"
 )
+PLATFORMS = (MOODLE, BLACKBOARD, BRIGHTSPACE, CANVAS)
 MOST_MEMBERS = 1000  # of a zip file of one student
+MOST_UNPACKED = 250 * 2**20  # bytes of all of them
 A_CLASS = 3  # so many notebooks in one folder, each with another name
 IGNORED = ("__MACOSX", ".ipynb_checkpoints", ".DS_Store", "desktop.ini", "Thumbs.db")
 MAY_BE_ONE = ("", ".json", ".txt")  # endings that a browser gives to a notebook
 COLUMNS = ("student", "lesson", "points", "of", "to be read by a person", "note")
 WHOSE = "whose is it? Put it into a folder that is named after the student"
 NONE = "not a notebook"
-CLOSED = "a zip file that is damaged, inside another one, or of too many files"
+CLOSED = (
+    "a zip file that is damaged, inside another one, too large or of too many files"
+)
 
 
 @dataclass
@@ -150,8 +154,9 @@ def _opened(file):
         members = _members(open_archive())
     except Exception:  # damaged in one of many ways
         return [file]
-    if len(members) > MOST_MEMBERS:  # as it is told: one file that was not opened
-        return [file]
+    too_large = sum(info.file_size for info in members) > MOST_UNPACKED
+    if too_large or len(members) > MOST_MEMBERS:
+        return [file]  # as it is told: one file that was not opened
     above, read = file.place.parent, partial(partial, _member, open_archive)
     return [
         File(above / _place(info), file.made, read(info), owner=file.place)
@@ -169,28 +174,72 @@ class Owner:
     sure: bool = True  # False: only the file's own name says so
 
 
-def owner_of(place, lesson, title=""):
+@dataclass(frozen=True)
+class Download:
+    """What all files of a download say together, so that no single one says it.
+
+    A student chooses the end of a file's name, and all names inside a folder or a zip
+    file: these must not make somebody else of them.
+    """
+
+    platform: re.Pattern | None  # whose names are the most
+    title: str  # with which Blackboard's names begin: a user's name may have a "_", too
+    by_folder: bool = False  # the names of inner folders tell, too
+    by_file: bool = False  # the names of files tell, in whatever folders they lie
+
+    @classmethod
+    def of(cls, places):
+        """The `Download` of these places (PurePosixPath)."""
+        counts = {
+            pattern: sum(any(map(pattern.fullmatch, place.parts)) for place in places)
+            for pattern in PLATFORMS
+        }
+        platform = max(PLATFORMS, key=counts.get)
+        if not counts[platform]:
+            return cls(None, "")
+        names = [place.name for place in places if platform.fullmatch(place.name)]
+        starts = {name.split("_attempt_")[0] for name in names}
+        common = os.path.commonprefix(sorted(starts)) if len(starts) > 1 else ""
+        title = common[: common.rfind("_") + 1] if platform is BLACKBOARD else ""
+        outer = {place.parts[0] for place in places}
+        inside = [p for p in places if any(map(platform.fullmatch, p.parts[1:-1]))]
+        by_folder = 2 * len({place.parts[0] for place in inside}) > len(outer)
+        return cls(platform, title, by_folder, by_file=len(names) == len(places))
+
+    def owner(self, place):
+        """The `Owner` whom the platform names, the outermost name first; or None."""
+        names = place.parts[:1]
+        names += place.parts[1:-1] if self.by_folder else ()
+        names += place.parts[1:][-1:] if self.by_file else ()
+        for part in names:
+            if found := self.platform and self.platform.fullmatch(part):
+                return self._owner(part, found)
+        return None
+
+    def _owner(self, part, found):
+        if self.platform is MOODLE:
+            return Owner(found["name"].strip(), found["number"])
+        if self.platform is BLACKBOARD:
+            before = part.split("_attempt_")[0]
+            known = self.title and before.startswith(self.title)
+            name = before[len(self.title) :] if known else ""
+            return Owner((name or found["name"]).strip())
+        late = bool(found.groupdict().get("late"))
+        return Owner(f"{found['name']}_{found['number']}".strip(), late=late)
+
+
+def owner_of(place, lesson, download=None):
     """The `Owner` of a file, by its place in the download and a lesson's name.
 
     Args:
-        title: with which Blackboard's names begin, see `_title`.
+        download: the `Download` it is part of; by default of this file alone.
     """
     place = PurePosixPath(unicodedata.normalize("NFC", str(place)))
     # A zip file may hold anything.
     if place.is_absolute() or ".." in place.parts or place.parts[0][1:] == ":":
         return Owner("")
-    for part in place.parts:
-        if found := MOODLE.match(part):
-            return Owner(found["name"].strip(), found["number"])
-    if found := BLACKBOARD.fullmatch(place.name):
-        before = place.name.split("_attempt_")[0]
-        known = title and before.startswith(title) and before != title
-        return Owner((before[len(title) :] if known else found["name"]).strip())
-    for pattern, parts in ((BRIGHTSPACE, place.parts), (CANVAS, place.parts[-1:])):
-        for part in parts:
-            if found := pattern.fullmatch(part):
-                late = bool(found.groupdict().get("late"))
-                return Owner(f"{found['name']}_{found['number']}".strip(), late=late)
+    if owner := (download or Download.of([place])).owner(place):
+        return owner
     if len(place.parts) > 1:
         return Owner(place.parts[0].strip())
     stem = re.sub(r"(?i)(\.ipynb|\.txt|\.json|\.zip)+$", "", place.name)
@@ -269,15 +318,8 @@ def _owned(found, lesson, report):
             "student's, put that folder into another one, beside a second student's."
         )
     places = [PurePosixPath(*place.parts[around:]) for place in places]
-    title, pairs = _title(places), zip(wanted, places, strict=True)
-    return [(file, owner_of(place, lesson, title)) for file, place in pairs]
-
-
-def _title(places):
-    """What all of Blackboard's names begin with: a user's name may have a "_", too."""
-    found = {p.name.split("_attempt_")[0] for p in places if BLACKBOARD.match(p.name)}
-    common = os.path.commonprefix(sorted(found)) if len(found) > 1 else ""
-    return common[: common.rfind("_") + 1]
+    download, pairs = Download.of(places), zip(wanted, places, strict=True)
+    return [(file, owner_of(place, lesson, download)) for file, place in pairs]
 
 
 def _names(owners, report):

@@ -6,6 +6,7 @@ feedback and export find what the stock tools would have written.
 """
 
 import html
+import json
 import os
 import re
 import sys
@@ -57,7 +58,7 @@ REACHES_OUT = re.compile(r"<img\b|<a\s+(?!class=\"anchor-link\")")
 PASTED = re.compile(r"!?\[([^\]\n]*)\]\(attachment:[^)\n]*\)")
 # Of one output, one text, one cell: reading time grows as a square.
 MOST_TAGS, MOST_HTML, MOST_PROSE, MOST_CODE = 5_000, 100_000, 20_000, 20_000
-MOST_BRACKETS = 400
+MOST_BRACKETS, MOST_COLOURS = 400, 2_000
 MOST_TAGS_IN_ALL, PER_TAG = 50_000, 20  # characters that take as long as a tag
 FOCUSABLE = re.compile(
     r'<div class="[^"<>]*\b(jp-Cell-inputWrapper|jp-OutputArea-output)\b[^"<>]*"'
@@ -129,7 +130,8 @@ def _rendered(source):
 def _pasted(pictures):
     """Pictures that were pasted into a text, to stand below it."""
     shown = [
-        f'<img alt="{html.escape(name)}" src="data:{kind};base64,{data}">'
+        f'<img alt="{html.escape(" ".join(name.split()))}" '
+        f'src="data:{kind};base64,{data}">'  # a blank line would end the HTML
         for name, kinds in pictures.items()
         for kind, data in kinds.items()
     ]
@@ -138,6 +140,7 @@ def _pasted(pictures):
 
 def harmless_outputs(outputs):
     """A learner's outputs: text, pictures, and HTML without what could run."""
+    outputs = [_with_few_colours(output) for output in outputs]
     for output in outputs:
         data = output.get("data")
         if data is None:
@@ -149,6 +152,26 @@ def harmless_outputs(outputs):
             kept["text/html"] = harmless_markdown(data["text/markdown"])
         output["data"] = kept or {"text/plain": "[an output that cannot be shown]"}
     return [from_dict(output) for output in outputs]
+
+
+def _with_few_colours(output):
+    """An output without the codes of a terminal, where there are endless ones of them.
+
+    nbconvert copies the whole rest of a text for each.
+    """
+    if json.dumps(output).count("u001b[") <= MOST_COLOURS:
+        return output
+    return _without_codes(output)
+
+
+def _without_codes(value):
+    if isinstance(value, str):
+        return value.replace("\x1b", "")
+    if isinstance(value, list):
+        return [_without_codes(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _without_codes(one) for key, one in value.items()}
+    return value
 
 
 def without_markup(outputs):

@@ -91,7 +91,8 @@ def _by_heart(key, reference, sent):
     be guessed does.
     """
     (expected,), (records,) = reference.values(), sent.values()
-    drawn = [i for i in range(len(expected)) if i not in key["fixed"]]
+    free = {*key["fixed"], *key["idle"]}
+    drawn = [i for i in range(len(expected)) if i not in free]
     found = set()
     for public in key["seeds"].values():
         same, told = (_alike(public, others, key) for others in (expected, records))

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 
 MOST_BYTES = 200 * 2**20  # of a file; stored outputs may be large
+MOST_CELLS = 5_000  # of a file; a lesson has fewer than 200
 MOST_SOURCE = 2**20  # characters of one cell
 MOST_MENDED = 20 * 2**20  # characters of a text that is mended as a whole
 SAVE_AS = "Save it as a notebook (.ipynb) and hand that in."
@@ -91,6 +92,8 @@ def read_cells(content):
         cells = _parsed(text, repairs)
     except Unreadable as error:
         raise Unreadable(_named(content, text) or str(error)) from None
+    if len(cells) > MOST_CELLS:
+        raise Unreadable(f"The file has {len(cells):,} cells; keep the lesson's own.")
     for raw in cells:
         _mend_name(raw, repairs)
     cells = [cell for raw in cells if (cell := _cell(raw))]

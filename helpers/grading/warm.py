@@ -27,7 +27,7 @@ from helpers.grading import sandbox
 IDLE = 300  # seconds without a kernel after which the warm process ends
 AGAIN = 10  # the same for a private one that was killed and started anew
 PATIENCE = 180  # seconds to wait for a kernel, the first import included
-MOST_SESSIONS = 20  # of one kernel's processes
+MOST_SESSIONS = 5  # of one kernel's processes: each may take as much time as others
 TICK = 0.05  # seconds between two looks at the memory of sandboxed kernels
 PACKET = 100_000  # bytes of one message
 PRIVATE = "warm-"  # how a private warm process's folder is called
