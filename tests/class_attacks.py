@@ -8,6 +8,7 @@ ours here. The others are our own.
 import copy
 import functools
 import json
+import os
 from dataclasses import dataclass, field
 
 import nbformat
@@ -686,6 +687,14 @@ def _honest_trouble():
             EVERYTHING,
             told="was called",
             name="hw (1).ipynb",
+        ),
+        Case(
+            "90a",
+            "renamed, in Latin-1",
+            right(LESSON),
+            EVERYTHING,
+            told="was called",
+            name=os.fsdecode(b"L\xf6sung.ipynb"),
         ),
         Case("91", "a NUL character", with_nul, EVERYTHING),
     ]

@@ -272,6 +272,7 @@ def test_an_empty_table_in_any_order_is_wrong_and_stops_no_judge():
 
     seeds = {"1": rows(3, 2)}
     key = {"id": "00/x", "points": 2, "promises": ["rows"], "fixed": [], "mistakes": []}
+    key["idle"] = []
     key |= {"weights": [1], "seeds": seeds, "rtol": 1e-5, "atol": 1e-8}
     for shape, earned in (((3, 2), 2), ((0, 2), 0)):
         sent = {"1": rows(*shape), "7": rows(*shape)}
@@ -290,6 +291,7 @@ def test_the_public_numbers_earn_nothing_where_the_secret_seed_asks_for_the_same
         ]
 
     key = {"id": "00/x", "points": 3, "promises": ["0", "1", "2"], "fixed": []}
+    key["idle"] = []
     key |= {
         "weights": [1, 1, 1],
         "mistakes": [],

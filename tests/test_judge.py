@@ -20,13 +20,14 @@ def error(kind, message="", label=None):
     return {"label": label, **found} if label else found
 
 
-def make_key(reference, mistakes=(), fixed=(), seed="1"):
+def make_key(reference, mistakes=(), fixed=(), idle=(), seed="1"):
     return {
         "id": "09/thing",
         "points": 4.0,
         "promises": list(reference),
         "weights": [1] * len(reference),
         "fixed": list(fixed),
+        "idle": list(idle),
         "seeds": {seed: [record(*item) for item in reference.items()]},
         "mistakes": [
             {"belief": name, "explanation": "why", "seeds": {seed: symptoms}}
@@ -61,6 +62,13 @@ def test_what_can_be_guessed_counts_only_beside_all_the_rest():
     key = make_key(REFERENCE, fixed=[2, 3])
     assert verdict(key, [1.0, [0, 0], "yes", 4]).earned == 1.0
     assert verdict(key, [1.0, [1.0, 2.0], "no", 4]).earned == 3.0
+
+
+def test_what_an_answer_keeps_that_does_nothing_counts_only_beside_all_the_rest():
+    key = make_key(REFERENCE, idle=[1])
+    assert verdict(key, [2.0, [1.0, 2.0], "no", 3]).earned == 0.0
+    assert verdict(key, [1.0, [1.0, 2.0], "yes", 3]).earned == 2.0
+    assert verdict(key, REFERENCE.values()).earned == 4.0
 
 
 def test_points_are_never_rounded_up_to_full_marks():

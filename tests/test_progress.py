@@ -139,6 +139,12 @@ def test_in_a_notebook_progress_has_bars_with_words_beside_them(monkeypatch):
     assert "✔ solved" in table and "– open" in table
 
 
+@pytest.mark.parametrize("show", [hint, solution])
+def test_without_a_name_one_sentence_says_which_there_are(show, capsys):
+    show()
+    assert capsys.readouterr().out.startswith('There is no exercise "";')
+
+
 def test_hints_come_one_after_the_other_and_stay_at_the_last(capsys):
     hints = exercise_key("00/xent")["hints"]
     assert len(hints) == 3

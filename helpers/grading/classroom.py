@@ -149,7 +149,7 @@ def grade(folder, options=None):
         )
     report, refused = Report(), not_graded(course, options)
     for (student, lesson), reason in refused.items():
-        report.troubles[printable(student), lesson] = "not graded", reason
+        report.troubles[store.printable(student), lesson] = "not graded", reason
     found = [one for one in found if (one.student, one.lesson) not in refused]
     with _alone(course):
         store.remove_drafts(course)
@@ -164,11 +164,6 @@ def grade(folder, options=None):
 def is_unusable(name):
     odd = UNUSABLE.search(name) or name.startswith(".") or name != name.strip()
     return bool(odd) or len(os.fsencode(name)) > LONGEST
-
-
-def printable(name):
-    """A name that can be printed, whatever is in it."""
-    return repr(str(name))[1:-1].encode("utf-8", "backslashreplace").decode()
 
 
 def submissions(course, options=None):
@@ -216,7 +211,7 @@ def _best(files):
     path, _, others = choosing.best_of(ranked)
     left = ", ".join(f"{other.name} ({why})" for other, why in others)
     told = f"{student}, {lesson[:2]}: {path.name} is graded; left {left}."
-    tqdm.write(printable(told), sys.stderr)
+    tqdm.write(store.printable(told), sys.stderr)
     return path
 
 
@@ -242,7 +237,7 @@ def print_table(report):
         name = f"{mark.lesson[:2]}/{mark.exercise}"
         points = "-" if mark.points is None else f"{mark.points:g}"
         row = (mark.student, name, f"{points} / {mark.most:g}", mark.note)
-        rows.append(tuple(map(printable, row)))
+        rows.append(tuple(map(store.printable, row)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
@@ -273,4 +268,4 @@ def _print_sentences(title, told):
         print(f"\n{title}:")
     for (student, lesson), sentences in told.items():
         for sentence in sentences:
-            print(printable(f"  {student}, {lesson[:2]}: {sentence}"))
+            print(store.printable(f"  {student}, {lesson[:2]}: {sentence}"))

@@ -28,13 +28,13 @@ from helpers.grading.classroom import (
     Options,
     is_unusable,
     not_graded,
-    printable,
 )
 from helpers.grading.gradebook import find_alembic
 from helpers.grading.marking import trouble_of
 from helpers.grading.store import (
     MOST_SUBMITTED,
     folder_of,
+    printable,
     read_json,
     submitted,
     write_bytes,

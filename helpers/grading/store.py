@@ -115,3 +115,8 @@ def remove_drafts(course):
         for path in Path(course, "evidence").rglob(kind):
             if path.is_file():
                 path.unlink()
+
+
+def printable(name):
+    """A name that can be printed, whatever is in it."""
+    return repr(str(name))[1:-1].encode("utf-8", "backslashreplace").decode()

@@ -235,4 +235,5 @@ def _run(notebook, left_out, settings):
 
 
 def _renamed(one):
-    return f"The file was called {one.path.name}; it counts as {one.lesson}.ipynb."
+    name = store.printable(one.path.name)
+    return f"The file was called {name}; it counts as {one.lesson}.ipynb."
