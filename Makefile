@@ -48,6 +48,7 @@ bench: .venv/done
 
 .venv/done: requirements.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 was found: install one, or say make PYTHON=/path/to/python3."; exit 1; }
+	@echo "Installing TensorFlow, JupyterLab and what they need: a few minutes, once."
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install -q --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .

@@ -95,6 +95,7 @@ def test_lessons_may_stand_after_options(capsys, monkeypatch):
 
     monkeypatch.setattr(classroom, "grade", grade)
     monkeypatch.setattr(classroom, "print_table", lambda told: None)
+    monkeypatch.setattr(classroom, "print_next", lambda folder, told: None)
     for words in (["00", "--student", "ann", "02"], ["--student", "ann", "00", "02"]):
         assert main(["grade", "folder", *words]) == 0
         assert asked.pop() == classroom.Options(("00", "02"), "ann")

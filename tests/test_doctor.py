@@ -267,3 +267,8 @@ def test_a_file_of_endless_cells_is_one_sentence():
     cells = [{"sourc": 1}] * 6000
     with pytest.raises(reading.Unreadable, match="has 6,000 cells"):
         reading.read_cells(json.dumps({"cells": cells}).encode())
+
+
+def test_a_file_of_endless_lists_is_one_sentence():
+    with pytest.raises(reading.Unreadable, match="endless lists"):
+        reading.read_cells(b'{"cells": [' + b"[]," * 10**6 + b"1]}")

@@ -109,7 +109,7 @@ def test_every_known_mistake_loses_points_and_is_named(graded, lesson):
         for number, mistake in enumerate(exercise.mistakes[:most], start=1):
             mark = checked(graded[1], f"mistake_{number}", lesson)[exercise.name]
             assert mark.points < mark.most and mark.state == "wrong"
-            assert mark.note == mistake.name
+            assert mark.note == f'"{mistake.name}"'
 
 
 @pytest.fixture(scope="module")
@@ -236,9 +236,37 @@ def test_the_table_names_student_exercise_points_and_diagnosis(graded, capsys):
     classroom.print_table(graded[1])
     out = capsys.readouterr().out
     assert re.search(
-        r"mistake_1 +00/holdout +\d\S* / 3 +the tail is a fair sample", out
+        r'mistake_1 +00/holdout +\d\S* / 3 +"the tail is a fair sample"', out
     )
+    assert re.search(r"right +00 in all +19 / 21 +1 to be read by a person", out)
     assert "Repaired:" in out and "To look at:" in out and "Cut short:" in out
+
+
+def test_what_comes_next_is_said(graded, capsys):
+    classroom.print_next("here", graded[1])
+    out = capsys.readouterr().out
+    assert re.search(r"\d+ graded\. Feedback: here/feedback/STUDENT/\.", out)
+    assert re.search(r"formgrader: \d+\.", out) and "course report here" in out
+    classroom.print_next("here", classroom.Report(graded[1].marks))
+    assert "of them as executed before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "told"),
+    [
+        ("nowhere", {}, "no folder submitted/ in .*nowhere, which does not exist"),
+        ("", {"student": "rihgt"}, "rihgt has no folder in .* did you mean right"),
+        (
+            "",
+            {"student": "right", "lessons": ["05"]},
+            "submitted/right/05/ has no note",
+        ),
+    ],
+)
+def test_nothing_to_grade_says_why(graded, folder, options, told):
+    place = graded[0] / folder if folder else graded[0]
+    with pytest.raises(LessonError, match=told):
+        grade(place, classroom.Options(**options))
 
 
 def test_the_report_shows_exercises_misconceptions_and_whom_to_look_at(graded):
@@ -248,6 +276,7 @@ def test_the_report_shows_exercises_misconceptions_and_whom_to_look_at(graded):
     assert f"../feedback/mistake_1/{WHOLE.name}/{WHOLE.name}.html#check-holdout" in page
     look = page[page.index("Look at these first") : page.index("<h2>Marks")]
     assert "ends_the_kernel" in look and "forges_the_check" in look
+    assert "crashed" in look
     assert ">right<" not in look
 
 
@@ -347,12 +376,13 @@ def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys
     assert ("right", WHOLE.name, FIRST, 2.0, 1.0) in again.changes
     # two of three promises kept; the third now counts twice
     assert ("mistake_1", WHOLE.name, FIRST, 1.33, 0.5) in again.changes
-    renamed = ("mistake_1", WHOLE.name, SECOND, was, "another belief")
+    was, new = f'"{was}"', '"another belief"'
+    renamed = ("mistake_1", WHOLE.name, SECOND, was, new)
     assert renamed in again.rediagnosed
     classroom.print_table(again)
     told = capsys.readouterr().out.split("Changed since the last grading:")[1]
     assert f"right, 00: {FIRST}: 2 -> 1 points" in told
-    assert f"mistake_1, 00: {SECOND}: {was} -> another belief" in told
+    assert f"mistake_1, 00: {SECOND}: {was} -> {new}" in told
     more = grade(graded[0], Options(lessons=("00",), execute=False))
     assert more.changes == more.rediagnosed == []  # told once
     monkeypatch.undo()
@@ -428,6 +458,9 @@ def test_a_lesson_that_was_not_built_is_not_graded(tmp_path, monkeypatch):
 
 
 def test_an_empty_folder_is_told(tmp_path):
+    with pytest.raises(LessonError, match="no folder submitted/"):
+        grade(tmp_path)
+    (tmp_path / "submitted").mkdir()
     with pytest.raises(LessonError, match="has no notebook"):
         grade(tmp_path)
 

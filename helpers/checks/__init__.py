@@ -98,7 +98,7 @@ def _key(exercise):
         return None
 
 
-def hint(exercise):
+def hint(exercise=""):
     """Show the next hint for an exercise: a nudge, an idea, then almost the code."""
     key = _key(exercise)
     if key is None:
@@ -111,7 +111,7 @@ def hint(exercise):
     display_bundle(text, **{"text/markdown": text})
 
 
-def solution(exercise):
+def solution(exercise=""):
     """Show the reference answer of an exercise, where this release contains it."""
     key = _key(exercise)
     if key is None:

@@ -24,7 +24,7 @@ class Promise:
     weight: float = 1.0
     held: bool = False
     reached: bool = False
-    seed_dependent: bool = True
+    is_free: bool = False  # guessed whatever the seed, or kept by doing nothing
     expected: object = None
     yours: object = None
     given: object = None
@@ -114,7 +114,7 @@ def _promises(key, seeds):
     promises = []
     for index, label in enumerate(key["promises"]):
         promise = Promise(label, weight=key["weights"][index])
-        promise.seed_dependent = index not in key["fixed"]
+        promise.is_free = index in key["fixed"] or index in key["idle"]
         for reference, records in seeds:
             if not _judge_promise(promise, key, reference, records, index):
                 break
@@ -138,9 +138,9 @@ def _judge_promise(promise, key, reference, records, index):
 
 
 def _share(promises):
-    """Share kept, by weight. What could be guessed counts only beside all the rest."""
-    drawn = [promise for promise in promises if promise.seed_dependent]
-    counted = promises if all(promise.held for promise in drawn) else drawn
+    """Share kept, by weight. What comes for free counts only beside all the rest."""
+    earned = [promise for promise in promises if not promise.is_free]
+    counted = promises if all(promise.held for promise in earned) else earned
     held = sum(promise.weight for promise in counted if promise.held)
     return held / sum(promise.weight for promise in promises) if promises else 0.0
 

@@ -30,8 +30,8 @@ def summary(name="", file=FILE):
         file: where to write it, beside the lesson folders; another folder if the path
             is absolute. The page needs no network and no scripts.
     """
-    folder = (progress_file() or Path.cwd() / FILE).parent
-    path = folder / file
+    progress = progress_file()
+    path = (progress.parent if progress else Path.cwd()) / file
     try:
         path.write_text(page(name), encoding="utf-8")
     except OSError as error:
@@ -40,7 +40,8 @@ def summary(name="", file=FILE):
             'in a folder that exists and is yours: summary(file="my_page.html").'
         )
         return
-    print(f"Written: {path.name}, beside the lesson folders. Open it in a browser.")
+    place = "beside the lesson folders" if progress else "in this notebook's folder"
+    print(f"Written: {path.name}, {place}. Open it in a browser.")
 
 
 def page(name=""):

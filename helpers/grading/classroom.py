@@ -6,7 +6,9 @@ there; `gradebook.db`, `autograded/` and `feedback/` are made as nbgrader makes 
 """
 
 import contextlib
+import difflib
 import fcntl
+import itertools
 import os
 import re
 import sys
@@ -122,7 +124,7 @@ def _note(found):
     if found["state"] == "right":
         return ""
     if found.get("diagnosis"):
-        return "; ".join(found["diagnosis"])
+        return "; ".join(f'"{belief}"' for belief in found["diagnosis"])
     if found["state"] != "wrong":
         return found["state"] + (f": {found['reason']}" if found.get("reason") else "")
     if found["error"]:
@@ -144,21 +146,36 @@ def grade(folder, options=None):
     gradebook.find_alembic()
     found = submissions(course, options)
     if not found:
-        raise LessonError(
-            f"Nothing to grade: submitted/STUDENT/LESSON/ has no notebook in {course}."
-        )
+        raise LessonError(_nothing(course, options))
     report, refused = Report(), not_graded(course, options)
     for (student, lesson), reason in refused.items():
         report.troubles[store.printable(student), lesson] = "not graded", reason
     found = [one for one in found if (one.student, one.lesson) not in refused]
     with _alone(course):
         store.remove_drafts(course)
-        for name in sorted({one.lesson for one in found}):
-            (lesson,) = build.find([name])
-            mine = [one for one in found if one.lesson == name]
-            LessonRun(course, lesson, options, report).grade(mine)
+        names = sorted({one.lesson for one in found})
+        # All are looked at before the first is graded: one may not fit its script.
+        runs = [LessonRun(course, *build.find([n]), options, report) for n in names]
+        for name, of_lesson in zip(names, runs, strict=True):
+            of_lesson.grade([one for one in found if one.lesson == name])
         store.remove_drafts(course)
     return report
+
+
+def _nothing(course, options):
+    """Why there is nothing to grade, in one sentence."""
+    place = course / "submitted"
+    if not place.is_dir():
+        where = course if course.is_dir() else f"{course}, which does not exist"
+        return f"There is no folder submitted/ in {where}."
+    students = sorted(path.name for path in place.iterdir() if path.is_dir())
+    if options.student and options.student not in students:
+        close = difflib.get_close_matches(options.student, students)
+        told = f"; did you mean {', '.join(close)}?" if close else "."
+        return f"{options.student} has no folder in {place}{told}"
+    whose = options.student or "STUDENT"
+    lesson = " or ".join(options.lessons) or "LESSON"
+    return f"Nothing to grade: {place}/{whose}/{lesson}/ has no notebook."
 
 
 def is_unusable(name):
@@ -232,12 +249,11 @@ def _alone(course):
 
 def print_table(report):
     """Print every mark; then what was repaired, flagged and cut short."""
-    rows = [("student", "exercise", "points", "diagnosis")]
-    for mark in sorted(report.marks, key=lambda mark: (mark.lesson, mark.student)):
-        name = f"{mark.lesson[:2]}/{mark.exercise}"
-        points = "-" if mark.points is None else f"{mark.points:g}"
-        row = (mark.student, name, f"{points} / {mark.most:g}", mark.note)
-        rows.append(tuple(map(store.printable, row)))
+    rows = [("student", "exercise", "points", "what is wrong")]
+    marks = sorted(report.marks, key=lambda mark: (mark.lesson, mark.student))
+    for _, mine in itertools.groupby(marks, lambda mark: (mark.lesson, mark.student)):
+        rows += _rows(list(mine))
+    rows = [tuple(map(store.printable, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         cells = [text.ljust(width) for text, width in zip(row, widths, strict=False)]
@@ -249,6 +265,36 @@ def print_table(report):
     }
     _print_sentences("Cut short", cut)
     _print_changes(report)
+
+
+def _rows(marks):
+    """A line for each mark of one student in one lesson, and their sum."""
+    rows = []
+    for mark in marks:
+        name = f"{mark.lesson[:2]}/{mark.exercise}"
+        points = "-" if mark.points is None else f"{mark.points:g}"
+        rows.append((mark.student, name, f"{points} / {mark.most:g}", mark.note))
+    points = sum(mark.points or 0 for mark in marks)
+    most, unread = sum(mark.most for mark in marks), _unread(marks)
+    note = f"{unread} to be read by a person" if unread else ""
+    first = marks[0]
+    sums = f"{points:g} / {most:g}"
+    return [*rows, (first.student, f"{first.lesson[:2]} in all", sums, note)]
+
+
+def _unread(marks):
+    return sum(mark.points is None for mark in marks)
+
+
+def print_next(folder, report):
+    """Print where feedback is, and what is left to do for a person."""
+    count = len({(mark.student, mark.lesson) for mark in report.marks})
+    before = count - report.executed
+    told = f", {before} of them as executed before" if before else ""
+    print(f"\n{count} graded{told}. Feedback: {folder}/feedback/STUDENT/.")
+    if unread := _unread(report.marks):
+        print(f"Answers that a person reads, in nbgrader's formgrader: {unread}.")
+    print(f"Next: course report {folder}, course marks {folder}.")
 
 
 def _print_changes(report):

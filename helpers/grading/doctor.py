@@ -428,6 +428,7 @@ class _Merge:
             if role == "exercise":
                 most = max(self._worth(cell, name) for cell in best)
                 best = [c for c in best if self._worth(c, name) == most]
+                best = self._above_check(best, name)
                 joined = self._assembled(name, changed)
                 if joined:
                     self.taken[name] = joined
@@ -438,6 +439,12 @@ class _Merge:
             elif role != "check":
                 for cell in changed[:-1]:
                     cell.where = ""  # another cell of the learner's own
+
+    def _above_check(self, copies, name):
+        """Those with a check of theirs further down, as if all were run in order."""
+        checks = [c.number for c in self.cells if c.where == f"check-{name}"]
+        last = max(checks, default=0)
+        return [cell for cell in copies if cell.number < last] or copies
 
     def _note_copies(self, name, copies, changed):
         side = self.taken[name].side
@@ -451,7 +458,7 @@ class _Merge:
         if len({_squeezed(cell.source) for cell in copies}) > 1:
             self._tell(
                 f"The answer {name} is there {len(copies)} times; the last that was "
-                "changed and is whole counts."
+                "changed and is whole counts, and one above its check before one below."
             )
         elif len(copies) > 1:
             self._tell(f"The answer {name} is there {len(copies)} times, all the same.")

@@ -469,7 +469,8 @@ def write_marks(course, path, lessons=()):
             f"Nothing of {named} was graded in {course}; run `course grade` first."
         )
     text = io.StringIO(newline="")
-    csv.writer(text).writerows([COLUMNS, *([_plain(v) for v in row] for row in rows)])
+    table = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC)  # some split at ";", too
+    table.writerows([COLUMNS, *([_plain(v) for v in row] for row in rows)])
     write_bytes(Path(path), text.getvalue().encode("utf-8-sig"))
     return rows
 

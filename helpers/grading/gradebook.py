@@ -58,11 +58,13 @@ REACHES_OUT = re.compile(r"<img\b|<a\s+(?!class=\"anchor-link\")")
 PASTED = re.compile(r"!?\[([^\]\n]*)\]\(attachment:[^)\n]*\)")
 # Of one output, one text, one cell: reading time grows as a square.
 MOST_TAGS, MOST_HTML, MOST_PROSE, MOST_CODE = 5_000, 100_000, 20_000, 20_000
-MOST_BRACKETS, MOST_COLOURS = 400, 2_000
+MOST_BRACKETS, MOST_COLOURS, LONGEST_LINE = 400, 2_000, 2_000
 MOST_TAGS_IN_ALL, PER_TAG = 50_000, 20  # characters that take as long as a tag
 FOCUSABLE = re.compile(
     r'<div class="[^"<>]*\b(jp-Cell-inputWrapper|jp-OutputArea-output)\b[^"<>]*"'
 )
+# In nbgrader's list of scores all checks have the same name.
+NAMELESS = re.compile(r'(<a href="#check-([\w-]+)">)Test cell(?=</a>)')
 NO_ALT = re.compile(r"<img(?![^>]*\salt=)")
 NO_DESCRIPTION = "No description has been provided for this image"
 SAFE = {"text/plain", "image/png", "image/jpeg"}
@@ -130,12 +132,16 @@ def _rendered(source):
 def _pasted(pictures):
     """Pictures that were pasted into a text, to stand below it."""
     shown = [
-        f'<img alt="{html.escape(" ".join(name.split()))}" '
-        f'src="data:{kind};base64,{data}">'  # a blank line would end the HTML
+        f'<img alt="{_title(name)}" src="data:{kind};base64,{data}">'
         for name, kinds in pictures.items()
         for kind, data in kinds.items()
     ]
     return "".join(f"\n\n{one}" for one in shown)
+
+
+def _title(name):
+    """A picture's name, without what Markdown or HTML could take for more."""
+    return re.sub(r"[^\w .-]", "_", name[:80])
 
 
 def harmless_outputs(outputs):
@@ -247,11 +253,14 @@ class FeedbackPage(HTMLExporter):
         with mock.patch("nbconvert.exporters.html.BeautifulSoup", _AsItStands):
             page, resources = super().from_notebook_node(nb, resources, **settings)
         page = FOCUSABLE.sub(r'\g<0> tabindex="0"', page)
+        page = NAMELESS.sub(r"\1\2", page)
         return NO_ALT.sub(f'<img alt="{NO_DESCRIPTION}"', page), resources
 
 
 def _coloured(lexer, source, metadata=None):
     """In the place of nbconvert's filter; `metadata` could name another language."""
+    if max(map(len, source.split("\n"))) > LONGEST_LINE:
+        lexer = "text"  # reading Python takes a time that grows as a square
     return _coloured_once(lexer, source)
 
 

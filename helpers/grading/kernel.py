@@ -237,28 +237,36 @@ def _kernel(request, report):
 
 
 def _watch_own_code(shell):
-    """Tell the grader when a submission replaces a function of ours, see `CHANGED`.
+    """Put back what a submission replaces of ours, and tell the grader, see `CHANGED`.
 
-    What comes then is no evidence of anything.
-
-    Who wants to get around this can; but who does not know of it is seen.
+    What comes then is no evidence of anything. Who wants to get around this can; but
+    who does not know of it is seen. A module that was only loaded again is put back
+    without a word.
     """
     modules = [sys.modules[name] for name in sys.modules if name.startswith(OWN)]
-    before = [(module, _functions(module)) for module in modules]
+    before = [(module, _parts(module)) for module in modules]
     marks = {"AnyOrder": checks.AnyOrder, "EqualOrNot": checks.EqualOrNot}
+    told = set()
+
+    def note(name, now, part, code=None):
+        if name not in told and not _is_loaded_again(now, part, code):
+            told.add(name)
+            _tell_changed(name)
 
     def look(cell):
-        for module, old in before:
-            now = _functions(module)
-            for key in [key for key, value in old.items() if now.get(key) != value]:
-                _tell_changed(f"{module.__name__}.{key}")
-                old[key] = now.get(key)  # told once
-        if not cell.raw_cell.startswith("# @title Check"):
-            return
-        for name, mark in marks.items():  # what a check marks its evidence with
-            if shell.user_ns.get(name, mark) not in (mark, getattr(checks, name)):
-                shell.user_ns[name] = mark
-                _tell_changed(name)
+        for module, parts in before:
+            for key, (part, code) in parts.items():
+                now = vars(module).get(key)
+                if now is not part or getattr(part, "__code__", None) is not code:
+                    note(f"{module.__name__}.{key}", now, part, code)
+                    setattr(module, key, part)
+                    if code:
+                        part.__code__ = code
+        if cell.raw_cell.startswith("# @title Check"):
+            for name, mark in marks.items():  # what a check marks its evidence with
+                if shell.user_ns.get(name, mark) is not mark:
+                    note(name, shell.user_ns[name], mark)
+                    shell.user_ns[name] = mark
 
     shell.events.register("pre_run_cell", look)
 
@@ -267,10 +275,23 @@ def _tell_changed(name):
     display({EVIDENCE: {CHANGED: name}, "text/plain": ""}, raw=True)
 
 
-def _functions(module):
-    """The identities of a module's functions and classes, and of what they run."""
+def _parts(module):
+    """A module's functions and classes, with the code that the functions run."""
     found = {key: value for key, value in vars(module).items() if callable(value)}
-    return {key: (id(v), id(getattr(v, "__code__", v))) for key, v in found.items()}
+    return {key: (one, getattr(one, "__code__", None)) for key, one in found.items()}
+
+
+def _is_loaded_again(now, part, code):
+    """Whether one thing comes from the same source as the other."""
+    if now is None:
+        return isinstance(part, partial)  # `checks.grading` is empty at first
+    if isinstance(part, type) and isinstance(now, type):
+        return _codes(now) == _codes(part)
+    return code is not None and getattr(now, "__code__", None) == code
+
+
+def _codes(kind):
+    return {k: v.__code__ for k, v in vars(kind).items() if hasattr(v, "__code__")}
 
 
 def _surroundings(request):

@@ -182,6 +182,7 @@ def misses(result, notebook, left_out):
     errors = [record.get("error") for records in seeds for record in records]
     told = [output.get("evalue") for output in outputs]
     told += [error.get("message") for error in errors if isinstance(error, dict)]
-    missing = set(re.findall(r"name '(\w+)' is not defined", " ".join(map(str, told))))
+    undefined = r"(?:name|variable) '(\w+)' is not defined"  # pandas says "variable"
+    missing = set(re.findall(undefined, " ".join(map(str, told))))
     cells = [cell for cell in notebook.cells if cell.id in left_out]
     return any(names(cell, strict=False).binds & missing for cell in cells)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 MOST_BYTES = 200 * 2**20  # of a file; stored outputs may be large
 MOST_CELLS = 5_000  # of a file; a lesson has fewer than 200
+MOST_PARTS = 10**6  # brackets in a file: each may become a thing in memory
 MOST_SOURCE = 2**20  # characters of one cell
 MOST_MENDED = 20 * 2**20  # characters of a text that is mended as a whole
 SAVE_AS = "Save it as a notebook (.ipynb) and hand that in."
@@ -88,6 +89,8 @@ def read_cells(content):
         raise Unreadable("The file is empty.")
     text, repairs = _decoded(content)
     text = _without_halves(text, repairs)
+    if text.count("{") + text.count("[") > MOST_PARTS:
+        raise Unreadable("The file holds endless lists; clear its outputs.")
     try:
         cells = _parsed(text, repairs)
     except Unreadable as error:

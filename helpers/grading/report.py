@@ -33,6 +33,7 @@ STATES = (
     "our fault",
     "marked by hand",
 )
+CUT_SHORT = STATES[STATES.index("crashed") : STATES.index("our fault") + 1]
 STYLE = """\
 body{font:16px/1.5 system-ui,sans-serif;max-width:64em;margin:2em auto;padding:0 1em}
 table{border-collapse:collapse;margin:.5em 0 1.5em}caption{text-align:left}
@@ -60,7 +61,8 @@ def found(course, lesson):
         result = read_json(path)
         if result and verdicts:
             state, reason = trouble_of(result, verdicts) or ("ran", "")
-            told = {**result, "state": state, "reason": reason}
+            by_hand = (verdicts.get("kept") or {}).get("by_hand") or {}
+            told = {**result, "state": state, "reason": reason, "by_hand": by_hand}
             pairs[path.stem] = told, with_persons_points(verdicts)
     return pairs
 
@@ -112,9 +114,14 @@ def _summary(lesson, pairs):
     )
     return (
         f"<p>{count} submissions ({told}). Checked exercises: median "
-        f"{np.median(all_points):g} of {most:g} points, from {all_points.min():g} to "
-        f"{all_points.max():g}. Written answers are not in these figures.</p>{few}"
+        f"{_number(np.median(all_points))} of {most:g} points, from "
+        f"{_number(all_points.min())} to {_number(all_points.max())}. Written "
+        f"answers are not in these figures.</p>{few}"
     )
+
+
+def _number(points):
+    return f"{round(float(points), 2):g}"
 
 
 def _distribution(lesson, pairs):
@@ -225,7 +232,7 @@ def _first(lesson, pairs):
         why += [
             f"{name} {one['state']}"
             for name, one in verdicts.items()
-            if one["state"] in ("tampered", "our fault")
+            if one["state"] in CUT_SHORT
         ]
         if why:
             rows.append((Raw(_link(lesson, student)), "; ".join(why[:5])))
@@ -235,13 +242,22 @@ def _first(lesson, pairs):
 
 
 def _marks(lesson, pairs):
+    """Points of every check and of every answer that a person reads."""
     names = [exercise.name for exercise in lesson.exercises]
-    rows = [
-        (
-            Raw(_link(lesson, student)),
-            f"{sum(one['earned'] for one in verdicts.values()):g}",
-            *(f"{verdicts[name]['earned']:g}" for name in names),
-        )
-        for student, (_, verdicts) in pairs.items()
-    ]
-    return "<h2>Marks</h2>" + _table(("who", "sum", *names), rows)
+    read = [cell.name for cell in lesson.cells if cell.role == "answer"]
+    rows = []
+    for student, (result, verdicts) in pairs.items():
+        checked = [verdicts[name]["earned"] for name in names]
+        written = [_written(result["by_hand"].get(name)) for name in read]
+        total = sum(checked) + sum(number or 0 for number in written)
+        shown = ["–" if number is None else _number(number) for number in written]
+        told = [*map(_number, checked), *shown, _number(total)]
+        rows.append((Raw(_link(lesson, student)), *told))
+    return "<h2>Marks</h2>" + _table(("who", *names, *read, "in all"), rows)
+
+
+def _written(given):
+    """Points that a person gave to a written answer; None while nobody has read it."""
+    if not given or given["points"] is None:
+        return None
+    return given["points"] + (given["extra"] or 0)

@@ -42,6 +42,24 @@ class NotTaken(Exception):
     """nbgrader could not take one submission; the others go on."""
 
 
+@contextlib.contextmanager
+def _clock(bar):
+    """Let the bar's clock run on a terminal while a submission takes its time."""
+    done = threading.Event()
+
+    def tick():
+        while not done.wait(1):
+            bar.refresh()
+
+    ticking = threading.Thread(target=tick, daemon=True)
+    if sys.stderr.isatty():
+        ticking.start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
 class LessonRun:
     """Grades the submissions of one lesson.
 
@@ -97,7 +115,8 @@ class LessonRun:
     def _finish_all(self, todo, kept, seeds):
         """Finish each as soon as it can be judged; executing does not wait for that."""
         ready = collections.deque()
-        with tqdm(total=len(todo) + len(kept), desc=self.lesson.name) as bar:
+        total, name = len(todo) + len(kept), self.lesson.name
+        with tqdm(total=total, desc=name) as bar, _clock(bar):
             for one in self._in_order(todo, kept, seeds):
                 ready.append(one)
                 while ready and self.references.are_made(self._seeds(ready[0])):

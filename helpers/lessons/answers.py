@@ -52,6 +52,43 @@ def answers(exercise):
         yield mistake.name, mistake.source
 
 
+IDLE = {  # what an answer that does nothing may return: Python, from its arguments
+    "nothing": lambda names: "pass",
+    "its first argument": lambda names: f"return {names[0]}" if names else "pass",
+    "its last argument": lambda names: f"return {names[-1]}" if names else "pass",
+    "zero": lambda names: "return 0.0",
+    "one": lambda names: "return 1.0",
+    "an empty list": lambda names: "return []",
+}
+
+
+def idle_answers(exercise):
+    """Name and source of answers that do nothing and return something simple."""
+    starter = stub(exercise.answer.source)
+    for name, ending in IDLE.items():
+        yield name, ast.unparse(_Idle(ending).visit(ast.parse(starter)))
+
+
+class _Idle(ast.NodeTransformer):
+    """Puts an ending in the place of the gap in every function."""
+
+    def __init__(self, ending):
+        self.ending = ending
+
+    def visit_FunctionDef(self, function):
+        self.generic_visit(function)
+        names = [one.arg for one in function.args.args if one.arg != "self"]
+        code = self.ending(names)
+        if function.name == "__init__":
+            code = "super().__init__()"
+        filled = [
+            ast.parse(code).body[0] if isinstance(line, ast.Raise) else line
+            for line in function.body
+        ]
+        function.body = filled
+        return function
+
+
 class Trial:
     """One answer to one exercise, ready to yield evidence."""
 

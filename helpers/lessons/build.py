@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from helpers.checks.keys import KEYS
 from helpers.lessons import keys, notebooks
-from helpers.lessons.paths import ROOT, SOLUTIONS
+from helpers.lessons.paths import NOTEBOOKS, ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError, read
 
+LESSON = "[0-9][0-9]_*"
 ALWAYS = ("checks", "lessons", "runtime")  # helpers that every lesson rests on
 NEVER = ("build", "cli", "coverage", "course_map", "pages")  # no notebook rests on them
 UNFINISHED = ""  # digest of a key whose notebooks are not written yet
@@ -23,15 +24,26 @@ def find(names=()):
     Raises:
         LessonError: for a name that no lesson has.
     """
-    scripts = sorted(SOLUTIONS.glob("[0-9][0-9]_*/[0-9][0-9]_*.py"))
-    chosen = []
+    scripts = {path.stem: path for path in SOLUTIONS.glob(f"{LESSON}/{LESSON}.py")}
+    return [read(scripts[name]) for name in _chosen(names, scripts)]
+
+
+def released(names=()):
+    """The same as names, of the notebooks that are handed out: no script is needed."""
+    pattern = f"{LESSON}/{LESSON}.ipynb"
+    return _chosen(names, {path.stem for path in NOTEBOOKS.glob(pattern)})
+
+
+def _chosen(names, known):
+    """Of the known lessons those with these names or numbers, all without names."""
+    chosen, known = [], sorted(known)
     for name in names:
-        fits = [path for path in scripts if name in (path.stem, path.stem[:2])]
+        fits = [one for one in known if name in (one, one[:2])]
         if not fits:
-            known = ", ".join(path.stem for path in scripts)
-            raise LessonError(f"There is no lesson `{name}`; there are {known}.")
+            told = ", ".join(known) or "none at all"
+            raise LessonError(f"There is no lesson `{name}`; there are {told}.")
         chosen += fits
-    return [read(path) for path in (chosen if names else scripts)]
+    return chosen if names else known
 
 
 def digest(lesson):
@@ -139,7 +151,7 @@ def _key_drift(lesson):
 def stray_files():
     """Files among the built ones that no lesson makes."""
     lessons = {path.parent.name for path in Path(SOLUTIONS).glob("*/*.py")}
-    built = [*KEYS.glob("*"), *notebooks.NOTEBOOKS.glob("*/*"), *SOLUTIONS.glob("*/*")]
+    built = [*KEYS.glob("*"), *NOTEBOOKS.glob("*/*"), *SOLUTIONS.glob("*/*")]
     return [
         f"{path.relative_to(ROOT)} belongs to no lesson; delete it."
         for path in built

@@ -19,6 +19,11 @@ def main(arguments=None):
     except LessonError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        if not error.strerror:
+            raise
+        print(f"{error.filename or 'A file'}: {error.strerror}.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("Stopped.", file=sys.stderr)
         return 130  # as shells tell it
@@ -150,11 +155,12 @@ def _work(options):
     from helpers.lessons.notebooks import NOTEBOOKS, notebook_path
     from helpers.lessons.paths import WORK
 
-    for lesson in build.find(options.lessons):
-        target = notebook_path(WORK, lesson.name)
+    WORK.mkdir(exist_ok=True)
+    for name in build.released(options.lessons):
+        target = notebook_path(WORK, name)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(notebook_path(NOTEBOOKS, lesson.name), target)
+            shutil.copy(notebook_path(NOTEBOOKS, name), target)
             print(f"new: {target.relative_to(WORK.parent)}")
 
 
@@ -163,11 +169,11 @@ def _reset(options):
     from helpers.lessons.notebooks import notebook_path
     from helpers.lessons.paths import WORK
 
-    for lesson in build.find(options.lessons):
-        target = notebook_path(WORK, lesson.name)
+    for name in build.released(options.lessons):
+        target = notebook_path(WORK, name)
         if target.exists():
             stamp = f"{datetime.datetime.now():%Y-%m-%d_%H%M%S}"
-            kept = target.with_name(f"{lesson.name}_{stamp}.ipynb")
+            kept = target.with_name(f"{name}_{stamp}.ipynb")
             target.rename(kept)
             print(f"kept: {kept.relative_to(WORK.parent)}")
     _work(options)
@@ -194,6 +200,8 @@ def _collect(options):
     write = not options.look
     found = exchange.collect(options.folder, lesson.name, options.source, write)
     exchange.print_collected(found)
+    place = f"{options.folder}/submitted/"
+    print(f"Written to {place}." if write else f"Nothing was written to {place} yet.")
     return 0 if found.taken else 1
 
 
@@ -219,7 +227,14 @@ def _tell_ungraded(asked, graded):
 
 def _grade(options):
     from helpers.grading.classroom import Options
+    from helpers.grading.sandbox import MECHANISMS
+    from helpers.lessons.script import LessonError
 
+    if unknown := set(options.allow) - set(MECHANISMS):
+        raise LessonError(
+            f"--allow {unknown.pop()}: there is no such mechanism; there are "
+            f"{', '.join(MECHANISMS)}."
+        )
     wish = Options(
         tuple(options.lessons),
         options.student,
@@ -261,7 +276,7 @@ def _report(options):
 
 
 def _graded(folder, options):
-    from helpers.grading.classroom import grade, print_table
+    from helpers.grading.classroom import grade, print_next, print_table
     from helpers.grading.sandbox import NotIsolated
     from helpers.grading.warm import KernelFailed
     from helpers.lessons.script import LessonError
@@ -273,6 +288,7 @@ def _graded(folder, options):
         told = "Grading has stopped. Nothing is lost: the next run goes on here."
         raise LessonError(f"{reason}\n{told}") from None
     print_table(report)
+    print_next(folder, report)
     states = {state for state, _ in report.troubles.values()}
     return 1 if states & {"not graded", "our fault"} else 0
 

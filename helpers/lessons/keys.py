@@ -8,7 +8,13 @@ import numpy as np
 
 from helpers.checks.judge import judge, record_difference
 from helpers.checks.keys import KEYS
-from helpers.lessons.answers import Trial, answers, base_namespace, explanation
+from helpers.lessons.answers import (
+    Trial,
+    answers,
+    base_namespace,
+    explanation,
+    idle_answers,
+)
 from helpers.lessons.script import BEGIN, END, LessonError
 
 PUBLIC_SEEDS = (1, 2)
@@ -49,15 +55,24 @@ def exercise_key(lesson, exercise, base, seeds, solutions=True):
     Raises:
         LessonError: where the reference does not run, or a promise cannot be judged.
     """
-    trials = {
+    trials = _trials(lesson, exercise, base, answers)
+    idle = _trials(lesson, exercise, base, idle_answers)
+    return make_key(lesson, exercise, trials, idle, seeds, solutions)[0]
+
+
+def _trials(lesson, exercise, base, kind):
+    return {
         name: Trial(lesson, exercise, name, source, base)
-        for name, source in answers(exercise)
+        for name, source in kind(exercise)
     }
-    return make_key(lesson, exercise, trials, seeds, solutions)[0]
 
 
-def make_key(lesson, exercise, trials, seeds, solutions=True):
-    """The key of one exercise, and the records of every mistake: `(key, records)`."""
+def make_key(lesson, exercise, trials, idle, seeds, solutions=True):
+    """The key of one exercise, and the records of every mistake: `(key, records)`.
+
+    Args:
+        trials, idle: dicts from a name to its `Trial`, of `answers` and `idle_answers`.
+    """
     reference = trials["reference"]
     extra = [seed for seed in EXTRA_SEEDS if seed not in seeds]
     records = {
@@ -77,6 +92,7 @@ def make_key(lesson, exercise, trials, seeds, solutions=True):
     key["weights"] = _weights(lesson, exercise, key)
     key["fixed"] = _fixed(key, list(records.values()))
     key["seeds"] = {str(seed): records[seed] for seed in seeds}
+    key["idle"] = _idle(key, idle)
     wrong = {
         mistake.name: {seed: trials[mistake.name].evidence(seed) for seed in seeds}
         for mistake in exercise.mistakes
@@ -138,6 +154,20 @@ def _fixed(key, runs):
         if _is_flag(runs[0][index])
         or all(not record_difference(runs[0][index], run[index], key) for run in runs)
     ]
+
+
+def _idle(key, trials):
+    """Indices of the promises that answers keep which do nothing at all."""
+    return sorted(
+        {
+            index
+            for trial in trials.values()
+            for seed in list(key["seeds"])[: len(PUBLIC_SEEDS)]
+            for index, record in enumerate(trial.evidence(int(seed)))
+            if "label" in record
+            and not record_difference(key["seeds"][seed][index], record, key)
+        }
+    )
 
 
 def _is_flag(record):
@@ -233,16 +263,20 @@ def prove(lesson, exercise, base, seeds):
 
     On every seed: the stub earns nothing, the reference everything, every mistake less
     than everything, and each mistake is diagnosed as itself and nothing else. On the
-    first seeds all of them run twice: evidence must not change from run to run.
+    first seeds all of them run twice: evidence must not change from run to run; and
+    answers that do nothing earn nothing.
     """
-    trials = {
-        name: Trial(lesson, exercise, name, source, base)
-        for name, source in answers(exercise)
-    }
-    key, wrong = make_key(lesson, exercise, trials, seeds)
+    trials = _trials(lesson, exercise, base, answers)
+    idle = _trials(lesson, exercise, base, idle_answers)
+    key, wrong = make_key(lesson, exercise, trials, idle, seeds)
     failures = []
-    if len(key["fixed"]) == len(key["promises"]):
-        failures.append("no promise depends on the seed: the answer can be guessed")
+    if len({*key["fixed"], *key["idle"]}) == len(key["promises"]):
+        failures.append("every promise can be guessed, or kept by doing nothing")
+    for seed in seeds[:RUN_TWICE]:
+        for name, trial in idle.items():
+            earned = judge(key, {str(seed): trial.evidence(seed)}).earned
+            if earned:
+                failures.append(f"seed {seed}: returning {name} earns {earned:g}")
     for place, seed in enumerate(seeds):
         for name, trial in trials.items():
             if name in wrong and place >= RUN_TWICE:

@@ -12,12 +12,13 @@ ARROW = {"arrowstyle": "->", "color": BLUE, "shrinkA": 46, "shrinkB": 46}
 BOX = {"boxstyle": "round", "facecolor": "white", "edgecolor": GREY}
 
 
-def two_inputs(image, series, title):
+def two_inputs(image, series, names, title):
     """One sample: its image and, next to it, its series.
 
     Args:
         image: array (h, w) or (h, w, 1), grey levels.
         series: array (steps, features).
+        names: what each feature is.
     """
     image, series = np.squeeze(image), np.asarray(series)
     steps, features = series.shape
@@ -25,13 +26,15 @@ def two_inputs(image, series, title):
     def draw(axes):
         axes[0].imshow(image, cmap="gray_r")
         axes[0].set(title="img_input", xticks=[], yticks=[])
-        for feature, look in zip(series.T, LINES, strict=False):
-            axes[1].plot(feature, **look)
+        for feature, name, look in zip(series.T, names, LINES, strict=False):
+            axes[1].plot(feature, label=name, **look)
         axes[1].set(title="ts_input", xlabel="step")
+        beside = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+        axes[1].legend(frameon=False, fontsize=9, **beside)
 
     alt = (
         f"{title}. Left an image of {image.shape[0]} by {image.shape[1]} pixels, "
-        f"right {features} curves over {steps} steps."
+        f"right {features} curves over {steps} steps: {', '.join(names)}."
     )
     show_picture(title, "", "", alt, draw, (6, 2.6), panels=2)
 

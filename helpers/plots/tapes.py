@@ -96,6 +96,7 @@ def gradient_flow(flows, title):
                 axis.plot(np.arange(1, len(flow[key]) + 1), flow[key], **look)
                 axis.lines[-1].set_label(model)
             axis.set(yscale="log", title=name)
+            axis.xaxis.get_major_locator().set_params(integer=True)
         axes[0].legend(frameon=False)
 
     told = "; ".join(

@@ -2137,8 +2137,8 @@ def evidence(ArrayBatches, rng):
     seen, other = epochs(one, weighted)
     yield "sizes of the batches", [len(np.atleast_1d(b[1])) for b in seen[0]], given
     orders = [order(epoch) for epoch in seen]
-    different = [len(set(numbers)) for numbers in orders]
-    yield "how many rows each epoch sees", different, given
+    different = [[len(set(numbers)), sum(set(numbers))] for numbers in orders]
+    yield "how many different rows each epoch sees, and their sum", different, given
     rows, labels = (np.concatenate([batch[k] for batch in other[0]]) for k in (0, 1))
     mine = early(labels, 2 * rows[:, 0])
     yield "rows before the first one with another's label", mine, given

@@ -37,7 +37,8 @@ for name, array in {**x_train, **y_train}.items():
     print(f"{name:13}", array.shape, array.dtype)
 digit, seconds = y_train["class_output"][7], y_train["score_output"][7, 0]
 title = f"A {digit}, written in {seconds:.1f} seconds"
-plots.two_inputs(x_train["img_input"][7], x_train["ts_input"][7], title)
+names = ("speed", "pressure", "tilt")
+plots.two_inputs(x_train["img_input"][7], x_train["ts_input"][7], names, title)
 
 # %% [markdown]
 # ## Build it: towers, a joint, two heads
@@ -244,6 +245,7 @@ def evidence(two_tower, rng):
         given,
     )
     yield "whether it is compiled", bool(model.compiled), given
+    yield "whether it is a Keras model", isinstance(model, keras.Model), given
 
 
 check("05/two_tower", evidence)
@@ -1989,7 +1991,7 @@ for size, eager in ((2, False), (3, True), (3, False)):
     how = "eager" if eager else "graph"
     print(f"batches of {size}, {how}: {a:.3f} + {b:.3f} = {a + b:.3f}, {total=:.3f}")
 true = {"score_output": 3.0, "class_output": 1.0151}
-plots.parts_and_total(logs, true, "With a partial batch, parts miss the total")
+plots.parts_and_total(logs, true, "Where a batch is partial, parts miss the total")
 
 # %% [markdown]
 # ### Quiz: which number may you quote?
@@ -2021,6 +2023,13 @@ plots.parts_and_total(logs, true, "With a partial batch, parts miss the total")
 # rows to count. Run eagerly, they know.
 #
 # **Try it.** Change `(3, False)` to `(1, False)`: will the parts add up?
+#
+# <details><summary>What you get</summary>
+#
+# Yes: with one row per batch no batch is smaller than the others, so the mean over
+# batches is the mean over rows. It has its price, four steps instead of two.
+#
+# </details>
 #
 # Habit: trust the total. For the parts, choose a batch size that divides the number of
 # rows, or measure with `evaluate` in one batch.

@@ -1411,6 +1411,14 @@ plots.early_stop(night_values, replayed)
 # **Try it:** `patience=1`, then `patience=60`, then without `restore_best_weights`.
 # Watch which epoch's weights are kept.
 #
+# <details><summary>What you get</summary>
+#
+# Epoch 9 in the first two: once stopped after 10 epochs, once never, and the best
+# weights come back all the same. Without `restore_best_weights` the model keeps what it
+# had last: epoch 14.
+#
+# </details>
+#
 # In a real training `evaluate` then gives the lowest `val_loss`, to the last digit.
 # With `monitor="loss"` it gives another number: the training loss is a mean over moving
 # weights (lesson 01), and no weights ever had it.

@@ -78,6 +78,12 @@ plots.tape_chain(values, gradients, "A tape remembers the way back")
 #
 # **Try it.** Let `w` be 2.0. What are the four orange numbers? Predict, then run.
 #
+# <details><summary>What you get</summary>
+#
+# From right to left 1, 2, 2 and 4: the error is +1 now, so `w` has to shrink.
+#
+# </details>
+#
 # What is watched, and how often may you ask? A tape watches trainable *variables*, by
 # itself. Everything else you hand over with `tape.watch`, **before** it is used.
 
@@ -871,6 +877,13 @@ plots.gradient_flow(flows, "Through sigmoids, little comes back to the first lay
 # **Try it.** Add `"tanh"` to the pair in the last cell: where does its line run? Then
 # make `range(7)` in `deep` a `range(15)`. Which of the three survives twice the depth?
 # (Compare the dots on the far left.)
+#
+# <details><summary>What you get</summary>
+#
+# tanh: 0.5 becomes 0.4 in the first layer, with slope 1 around 0. ReLU falls from 0.08
+# to 0.007, the sigmoids from 3e-5 to 3e-10.
+#
+# </details>
 #
 # Habit: if training does not start, look at the norms first.
 
@@ -4358,6 +4371,13 @@ plots.saliency_maps(x_test[:4].reshape(-1, 8, 8), own, titles)
 # would ink there do to the score? **Try it.** Take
 # `pixels[row, (label + 1) % 10]`, the slopes of a class that is *not* there. What has
 # to be added to make the model believe in it?
+#
+# <details><summary>What you get</summary>
+#
+# Ink where it is blue: for the 0, which is asked for a 1, in the middle of the hole.
+# (The titles still name what is there.)
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise: saliency

@@ -654,6 +654,7 @@ def evidence(reader, rng):
         given,
     )
     yield "whether it is compiled", bool(model.compiled), given
+    yield "whether it is a Keras model", isinstance(model, keras.Model), given
     drawn = {"digit": [], "lean": []}
     for scale in (1, 1, 1, 300, 300, 300, 300):  # weights of any size and sign
         for weight in model.trainable_variables:
@@ -3653,5 +3654,8 @@ for trainable in (True, False):
 #   floor;
 # - train it with `fit` or with your own loop, stop, save and restore it, and repeat it;
 # - show others what it does, where it fails, and what it must not be used for.
+#
+# A page to keep, with all that you have solved: `from helpers.checks import summary`,
+# then `summary("Your name")`.
 #
 # Next: lesson 09, where your training runs beyond one processor and one library.
