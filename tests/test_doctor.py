@@ -184,7 +184,7 @@ def test_copies_are_those_that_were_handed_in():
     by_name = "The answer history_rows was found by its name."
     twice = (
         "The answer history_rows is there 2 times; the last that was changed and is "
-        "whole counts."
+        "whole counts, and one above its check before one below."
     )
     assert told_of("history_rows", beside_stubs(1)) == [by_name]
     assert told_of("history_rows", beside_stubs(2)) == [by_name, twice]
@@ -264,11 +264,25 @@ def test_answers_survive_random_damages(number):
 
 
 def test_a_file_of_endless_cells_is_one_sentence():
-    cells = [{"sourc": 1}] * 6000
-    with pytest.raises(reading.Unreadable, match="has 6,000 cells"):
+    cells = [{"sourc": 1}] * 30_000
+    with pytest.raises(reading.Unreadable, match="has 30,000 cells"):
         reading.read_cells(json.dumps({"cells": cells}).encode())
 
 
 def test_a_file_of_endless_lists_is_one_sentence():
     with pytest.raises(reading.Unreadable, match="endless lists"):
         reading.read_cells(b'{"cells": [' + b"[]," * 10**6 + b"1]}")
+
+
+def test_a_copy_below_the_check_does_not_count():
+    """JupyterLab copies what nbgrader knows of a cell, too."""
+    made = copy.deepcopy(handed_in())
+    (cell,) = [c for c in made["cells"] if c.get("id") == "mean_loss"]
+    old = {**cell, "id": "copy", "source": "def mean_loss(*_):\n    return 0"}
+    made["cells"].append(old)
+    found = repair(damage.as_bytes(made), skeleton())
+    assert answers_of(found.notebook)["mean_loss"] == "".join(cell["source"])
+    (check,) = [c for c in made["cells"] if c.get("id") == "check-mean_loss"]
+    made["cells"].append({**check, "id": "copy of the check"})
+    found = repair(damage.as_bytes(made), skeleton())
+    assert answers_of(found.notebook)["mean_loss"] == old["source"]

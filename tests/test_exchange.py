@@ -330,8 +330,9 @@ def test_links_and_what_cannot_be_read_are_left(tmp_path):
 
 def test_a_source_that_is_none_is_told(tmp_path, capsys):
     (tmp_path / "a.zip").write_text("no zip")
-    for name in ("a.zip", "nowhere"):
-        with pytest.raises(LessonError, match="neither a folder nor a zip file"):
+    kinds = {"a.zip": "neither a folder nor a zip file", "nowhere": "no file or folder"}
+    for name, told in kinds.items():
+        with pytest.raises(LessonError, match=told):
             exchange.files(tmp_path / name)
     folder = os.fspath(tmp_path)
     assert cli.main(["collect", folder, "00", f"{folder}/a.zip"]) == 1
@@ -347,7 +348,9 @@ def test_the_command_says_who_and_what(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "new       ann: ann.ipynb (" in told
     assert "left      notes.txt: not a notebook\nStudents with a notebook: 1, " in told
-    assert told.endswith("with other files only: 0; files left: 1.\n")
+    assert "with other files only: 0; files left: 1.\n" in told
+    assert f"Nothing was written to {folder}/submitted/ yet.\n" in told
+    assert told.endswith(f"Written to {folder}/submitted/.\n")
 
 
 def test_marks_are_a_table_that_no_spreadsheet_computes(tmp_path, capsys):
@@ -502,6 +505,7 @@ def test_a_student_who_handed_in_no_notebook_of_the_lesson_is_told(tmp_path, cap
         "left      ann/plot.png: not a notebook",
         "left      readme.txt: not a notebook",
         "Students with a notebook: 1, with other files only: 2; files left: 2.",
+        f"Written to {tmp_path}/class/submitted/.",
     ]
 
 

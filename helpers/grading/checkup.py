@@ -4,7 +4,10 @@ Is every answer there, and does the notebook still work from a fresh start, as t
 grader will run it? What is found is told in sentences; the learner's file is only read.
 """
 
+import os
 import re
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -181,6 +184,18 @@ def _title(cell):
 # From a fresh start
 
 
+def _run_beside(client):
+    """Execute in a thread: in the main one nbclient keeps Ctrl-C for itself."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(client.execute, env=kernel_environment())
+        try:
+            running.result()
+        except KeyboardInterrupt:
+            if client.km and client.km.has_kernel:
+                os.kill(client.km.provisioner.pid, signal.SIGKILL)
+            raise
+
+
 class _Fresh:
     """Runs a repaired notebook in a new kernel, and compares with what was saved."""
 
@@ -212,9 +227,10 @@ class _Fresh:
                 allow_errors=True,
                 resources={"metadata": {"path": str(self.folder)}},
                 on_cell_executed=lambda **_: bar.update(),
+                extra_arguments=["--Application.log_level=40"],  # for errors only
             )
             try:
-                client.execute(env=kernel_environment())
+                _run_beside(client)
             except (DeadKernelError, CellControlSignal, RuntimeError):
                 done = [cell for cell in code if cell.get("execution_count")]
                 where = self._title((code[len(done) :] or code[-1:])[0])

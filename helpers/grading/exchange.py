@@ -89,6 +89,8 @@ def files(source):
         LessonError: where `source` is neither.
     """
     source = Path(source)
+    if not source.exists():
+        raise LessonError(f"There is no file or folder {source}.")
     if source.is_dir():
         found = [path for path in sorted(source.rglob("*")) if not path.is_dir()]
         return [file for path in found for file in _on_disk(path, source)]
