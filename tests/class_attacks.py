@@ -697,7 +697,16 @@ def _honest_trouble():
             name=os.fsdecode(b"L\xf6sung.ipynb"),
         ),
         Case("91", "a NUL character", with_nul, EVERYTHING),
+        Case("92", "our modules loaded again", good(AGAIN), EVERYTHING),
     ]
+
+
+AGAIN = """
+import importlib, helpers.checks, helpers.plots
+importlib.reload(helpers.plots)
+importlib.reload(helpers.checks)
+from helpers.checks import *
+"""
 
 
 def _forged_evidence():

@@ -37,6 +37,21 @@ def test_reset_gives_a_fresh_copy_and_keeps_the_old_one(work, capsys):
     assert "kept: work/00_warm_up/00_warm_up_" in capsys.readouterr().out
 
 
+def test_what_learners_are_given_needs_no_scripts(work, tmp_path, monkeypatch):
+    """Solutions are not handed out."""
+    monkeypatch.setattr(build, "SOLUTIONS", tmp_path)
+    assert build.find() == []
+    assert main(["work"]) == 0 and main(["reset", "03"]) == 0
+    assert len(list(work.glob("03_pipelines/*.ipynb"))) == 2
+    assert len(list(work.glob("*/*.ipynb"))) > 2
+
+
+def test_what_the_system_refuses_is_one_sentence(work, capsys):
+    work.write_text("a file where a folder should be")
+    assert main(["work"]) == 1
+    assert capsys.readouterr().err == f"{work}: File exists.\n"
+
+
 @pytest.mark.parametrize("command", ["build", "check", "prove", "work", "reset"])
 def test_an_unknown_lesson_is_one_sentence(command, work, capsys):
     assert main([command, "77"]) == 1
