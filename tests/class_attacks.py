@@ -697,7 +697,7 @@ def _honest_trouble():
             name=os.fsdecode(b"L\xf6sung.ipynb"),
         ),
         Case("91", "a NUL character", with_nul, EVERYTHING),
-        Case("92", "our modules loaded again", good(AGAIN), EVERYTHING),
+        Case("reload", "our modules loaded again", good(AGAIN), EVERYTHING),
     ]
 
 

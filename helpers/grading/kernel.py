@@ -248,25 +248,23 @@ def _watch_own_code(shell):
     marks = {"AnyOrder": checks.AnyOrder, "EqualOrNot": checks.EqualOrNot}
     told = set()
 
-    def note(name, now, part, code=None):
-        if name not in told and not _is_loaded_again(now, part, code):
+    def tell(name):
+        if name not in told:
             told.add(name)
             _tell_changed(name)
 
     def look(cell):
         for module, parts in before:
-            for key, (part, code) in parts.items():
-                now = vars(module).get(key)
-                if now is not part or getattr(part, "__code__", None) is not code:
-                    note(f"{module.__name__}.{key}", now, part, code)
-                    setattr(module, key, part)
-                    if code:
-                        part.__code__ = code
+            for key in _put_back(module, parts):
+                tell(f"{module.__name__}.{key}")
         if cell.raw_cell.startswith("# @title Check"):
             for name, mark in marks.items():  # what a check marks its evidence with
-                if shell.user_ns.get(name, mark) is not mark:
-                    note(name, shell.user_ns[name], mark)
-                    shell.user_ns[name] = mark
+                found = shell.user_ns.get(name, mark)
+                if found is mark:
+                    continue
+                shell.user_ns[name] = mark
+                if not _is_loaded_again(found, mark):
+                    tell(name)
 
     shell.events.register("pre_run_cell", look)
 
@@ -281,12 +279,27 @@ def _parts(module):
     return {key: (one, getattr(one, "__code__", None)) for key, one in found.items()}
 
 
-def _is_loaded_again(now, part, code):
+def _put_back(module, parts):
+    """Names of what was replaced in a module, which is as it was afterwards."""
+    changed, again = [], []
+    for key, (part, code) in parts.items():
+        now = vars(module).get(key)
+        if now is part and getattr(part, "__code__", None) is code:
+            continue
+        setattr(module, key, part)
+        if code:
+            part.__code__ = code
+        loaded = now is not part and _is_loaded_again(now, part)
+        (again if loaded else changed).append((key, now))
+    # `grading` is None in a module that was just loaded.
+    return [key for key, now in changed if not (now is None and again)]
+
+
+def _is_loaded_again(now, part):
     """Whether one thing comes from the same source as the other."""
-    if now is None:
-        return isinstance(part, partial)  # `checks.grading` is empty at first
     if isinstance(part, type) and isinstance(now, type):
         return _codes(now) == _codes(part)
+    code = getattr(part, "__code__", None)
     return code is not None and getattr(now, "__code__", None) == code
 
 
