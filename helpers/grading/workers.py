@@ -43,7 +43,7 @@ def execute_all(course, todo, prints, settings, jobs):
         for one in suspects.values():
             try:
                 with _pool(1) as pool:
-                    pool.submit(execute, course, one, prints, settings).result()
+                    _submit(pool, course, one, prints, settings).result()
             except BrokenProcessPool:
                 result = {**NOTHING, **_why_killed(course, one)}
                 _keep(course, one, prints, settings, result, _untouched(course, one))
@@ -59,7 +59,7 @@ def _until_killed(course, left, prints, settings, jobs, running):
         try:
             while left or running:
                 while left and len(running) < 2 * jobs:
-                    job = pool.submit(execute, course, left[0], prints, settings)
+                    job = _submit(pool, course, left[0], prints, settings)
                     running[job] = left.popleft()
                 for job in wait(running, return_when=FIRST_COMPLETED).done:
                     job.result()
@@ -74,6 +74,15 @@ def _pool(jobs):
     return ProcessPoolExecutor(jobs, fresh, _end_with_grader)
 
 
+def _submit(pool, *arguments):
+    """Hand on a submission; a process that starts for it hears no Ctrl-C at first."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(execute, *arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with_grader():
     """In a worker: be killed when the grader is, or it would wait for work for ever.
 
@@ -81,6 +90,7 @@ def _end_with_grader():
     """
     die_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     if os.getppid() != multiprocessing.parent_process().pid:
         os._exit(1)
