@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from helpers.checks.keys import KEYS
 from helpers.lessons import keys, notebooks
-from helpers.lessons.paths import NOTEBOOKS, ROOT, SOLUTIONS
+from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError, read
 
 LESSON = "[0-9][0-9]_*"
@@ -31,7 +31,7 @@ def find(names=()):
 def released(names=()):
     """The same as names, of the notebooks that are handed out: no script is needed."""
     pattern = f"{LESSON}/{LESSON}.ipynb"
-    return _chosen(names, {path.stem for path in NOTEBOOKS.glob(pattern)})
+    return _chosen(names, {path.stem for path in notebooks.NOTEBOOKS.glob(pattern)})
 
 
 def _chosen(names, known):
@@ -151,7 +151,7 @@ def _key_drift(lesson):
 def stray_files():
     """Files among the built ones that no lesson makes."""
     lessons = {path.parent.name for path in Path(SOLUTIONS).glob("*/*.py")}
-    built = [*KEYS.glob("*"), *NOTEBOOKS.glob("*/*"), *SOLUTIONS.glob("*/*")]
+    built = [*KEYS.glob("*"), *notebooks.NOTEBOOKS.glob("*/*"), *SOLUTIONS.glob("*/*")]
     return [
         f"{path.relative_to(ROOT)} belongs to no lesson; delete it."
         for path in built
