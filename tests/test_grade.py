@@ -258,8 +258,8 @@ def test_what_comes_next_is_said(graded, capsys):
         ("", {"student": "rihgt"}, "rihgt has no folder in .* did you mean right"),
         (
             "",
-            {"student": "right", "lessons": ["05"]},
-            "submitted/right/05/ has no note",
+            {"student": "right", "lessons": ["09"]},
+            "submitted/right/09/ has no note",
         ),
     ],
 )
