@@ -360,6 +360,10 @@ def test_a_new_attempt_replaces_the_mark_and_a_persons_mark_stays(graded):
         comment = book.find_comment(written, name, name, "mistake_2")
         assert comment.manual_comment == "Good."
         assert book.find_submission(name, "mistake_2").score == 1.5
+    page = report.write(folder, WHOLE).read_text(encoding="utf-8")
+    marks = BeautifulSoup(page[page.index("<h2>Marks") :], "html.parser")
+    (row,) = [one for one in marks("tr") if one.find(string="mistake_2")]
+    assert [cell.text for cell in row("td")][-2:] == ["1.5", "1.5"]  # written, in all
 
 
 def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys):

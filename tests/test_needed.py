@@ -112,7 +112,11 @@ def test_a_missing_name_that_an_example_makes_is_noticed():
         records = {"5": [{"label": "one", "error": error}]}
         return {"cells": [], "evidence": {"09/own_mean": records}}
 
-    for result in (stopped, in_evidence):
+    def in_pandas(name):
+        told = f"local variable '{name}' is not defined"  # by `table.query("n < @x")`
+        return {"cells": [{"outputs": [{"evalue": told}]}], "evidence": {}}
+
+    for result in (stopped, in_evidence, in_pandas):
         assert needed.misses(result("shown"), RELEASED, ALL)
         assert not needed.misses(result("a_typing_error"), RELEASED, ALL)
         assert not needed.misses(result("shown"), RELEASED, set())

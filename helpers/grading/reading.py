@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass, field
 
 MOST_BYTES = 200 * 2**20  # of a file; stored outputs may be large
-MOST_CELLS = 20_000  # of a file; a lesson has fewer than 200
+MOST_CELLS = 20_000  # of a file; a lesson has a few hundred
 MOST_PARTS = 10**6  # brackets in a file: each may become a thing in memory
 MOST_SOURCE = 2**20  # characters of one cell
 MOST_MENDED = 20 * 2**20  # characters of a text that is mended as a whole
