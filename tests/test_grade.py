@@ -17,7 +17,15 @@ from traitlets.config import Config
 
 from helpers.checks.judge import judge_seed_by_seed
 from helpers.checks.keys import exercise_key
-from helpers.grading import classroom, doctor, exchange, report, workers
+from helpers.grading import (
+    classroom,
+    doctor,
+    exchange,
+    gradebook,
+    report,
+    run,
+    workers,
+)
 from helpers.grading.classroom import Options, Submission, grade
 from helpers.grading.execute import Settings
 from helpers.grading.gradebook import NOT_READ, FeedbackPage
@@ -421,6 +429,32 @@ def test_what_nbgrader_cannot_take_costs_one_student_not_the_class(graded, monke
     points, *_, note = marks_of(graded[0])["right"]
     assert points > 0
     assert note == ""
+
+
+def endless(*_, **__):
+    while True:
+        re.search("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("StoredOutputs", "preprocess"), ("FeedbackPage", "from_notebook_node")],
+)
+def test_an_endless_page_costs_one_student_not_the_class(
+    kind, method, graded, monkeypatch
+):
+    place = graded[0] / "evidence" / WHOLE.name / "verdicts" / "right.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "inputs": "others"}))
+    monkeypatch.setattr(run, "MOST_SECONDS", 3.0)
+    monkeypatch.setattr(getattr(gradebook, kind), method, endless)
+    options = Options(lessons=("00",), execute=False)
+    again = grade(graded[0], options)
+    state, reason = again.troubles["right", WHOLE.name]
+    assert state == "our fault"
+    assert "nbgrader failed: TimeoutError: it took more than 3 seconds" in reason
+    assert full(checked(again, "renamed").values())
+    monkeypatch.undo()
+    assert full(checked(grade(graded[0], options), "right").values())
 
 
 def test_a_second_grading_of_the_same_folder_is_kept_out(graded):

@@ -30,6 +30,7 @@ from helpers.lessons.paths import ROOT, SOLUTIONS
 from helpers.lessons.script import LessonError
 
 TRIES, PAUSE = 6, 5  # for a gradebook that another program has locked; seconds
+MOST_SECONDS = 120.0  # for one of nbgrader's steps on one submission
 CONCERNS_ALL = re.compile(r"\[Errno |sqlalchemy\.exc|sqlite3\.")  # disk, gradebook
 STOPPED = "nothing is lost, the run goes on where it was."
 
@@ -300,7 +301,7 @@ def _done(step, on_what, students_own=False):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SAWarning)  # of nbgrader's, and for nobody
         with _ctrl_c_after():
-            outcome = step()
+            outcome = _in_time(step) if students_own else step()
     if "database is locked" in str(outcome) and not outcome["success"]:
         raise Locked
     if outcome["success"]:
@@ -311,6 +312,25 @@ def _done(step, on_what, students_own=False):
         f"nbgrader failed on {on_what}: {_last(outcome)}. Mend that and grade again: "
         + STOPPED
     )
+
+
+def _in_time(step):
+    """What a step returns, or its failure: some pages would take hours to make."""
+
+    def stop(*_):
+        raise TimeoutError(f"it took more than {MOST_SECONDS:g} seconds")
+
+    if threading.current_thread() is not threading.main_thread():
+        return step()
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    try:
+        return step()
+    except TimeoutError as error:
+        return {"success": False, "error": f"TimeoutError: {error}"}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextlib.contextmanager
