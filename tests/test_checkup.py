@@ -2,6 +2,10 @@
 
 import copy
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
 from damage import as_bytes, cell_of, code, place_of
@@ -85,6 +89,37 @@ def test_a_name_whose_cell_is_gone_is_told(found):
     assert told(to_do, "`print(rate)`", "`rate` is defined nowhere")
     assert told(to_do, "`1 / 0`", "ZeroDivisionError")
     assert not told(to_do, "`1 / 0`", "it worked when you ran it")
+
+
+def test_a_name_from_further_down_is_told_without_stored_outputs(hidden, tmp_path):
+    notebook = copy.deepcopy(hidden)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    path = tmp_path / "00_warm_up.ipynb"
+    path.write_bytes(as_bytes(notebook))
+    to_do = checkup.examine(path).to_do
+    assert told(to_do, "check of xent gives 0 of 3", "defined further down, in cell")
+    assert told(to_do, "check of mlp gives 0 of", "`layers_of` is defined nowhere")
+    assert not told(to_do, "check of standardise")  # "is not answered yet" says enough
+
+
+def test_ctrl_c_is_one_word(hidden, tmp_path):
+    path = tmp_path / "00_warm_up.ipynb"
+    path.write_bytes(as_bytes(hidden))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "helpers.lessons.cli", "doctor", os.fspath(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    said = b""
+    while said.count(b"\r") < 2:  # a first cell is done
+        said += process.stderr.read1()
+    os.killpg(process.pid, signal.SIGINT)
+    out, rest = process.communicate(timeout=60)
+    assert process.returncode == 130 and not out
+    assert (said + rest).decode().split("\r")[-1].strip() == "Stopped."
 
 
 def test_missing_and_untouched_answers_are_told(found):

@@ -37,6 +37,7 @@ class Checkup:
     lesson: str
     to_do: list = field(default_factory=list)  # sentences: not ready without
     notes: list = field(default_factory=list)  # sentences: good to know
+    unanswered: set = field(default_factory=set)  # exercises
     points: list = field(default_factory=list)  # (exercise, earned, most), fresh
 
 
@@ -148,6 +149,7 @@ def _tell_unanswered(found, mended, released):
             )
         elif cell.source == stubs[cell.id]:
             found.to_do.append(f"{cell.id} is not answered yet.")
+            found.unanswered.add(cell.id)
 
 
 def _tell_order(found, mended):
@@ -265,7 +267,10 @@ class _Fresh:
             self.found.to_do.append(f"The check of {name} did not finish: {told}.")
             return
         self.found.points.append((name, *fresh[:2]))
-        if saved is None or saved[0] == fresh[0]:
+        if saved is None:
+            self._tell_hidden(name, fresh, origin)
+            return
+        if saved[0] == fresh[0]:
             return
         told = (
             f"The check of {name} gave {saved[0]:g} of {saved[1]:g} points when you "
@@ -275,6 +280,13 @@ class _Fresh:
             self.found.notes.append(told)
         else:
             self.found.to_do.append(told + self._hidden(fresh[2], origin))
+
+    def _tell_hidden(self, name, fresh, origin):
+        """For a notebook that was saved without outputs."""
+        hidden = self._hidden(fresh[2], origin)
+        if hidden and name not in self.found.unanswered:
+            earned = f"{fresh[0]:g} of {fresh[1]:g} points"
+            self.found.to_do.append(f"The check of {name} gives {earned}.{hidden}")
 
     def _hidden(self, text, origin):
         """Where the name is that a cell has not, as a sentence."""
