@@ -230,14 +230,14 @@ class Detective:
         )
 
     def _regularisation(self, penalty, loss_differs):
-        what = f"the regularisation ({self.penalty:.4g})"
+        what = f"the layers' penalties ({self.penalty:.4g})"
         if penalty == 2:
             return (
-                f"{what} counts twice: is `model.losses` added to a loss that has it "
+                f"{what} count twice: is `model.losses` added to a loss that has it "
                 "already, as that of `compute_loss`?"
             )
         if loss_differs or self.yours.loss is None:
-            return f"{what} is not in the gradient: add `model.losses` inside the tape"
+            return f"{what} are not in the gradient: add `model.losses` inside the tape"
         return (
             f"the loss is smaller than fit's by exactly {what}: `model.losses` is not "
             "added"
@@ -366,7 +366,7 @@ class Detective:
             if same(number, self.fit.loss, self.comparison.rtol):
                 continue  # would not be told apart
             if same(yours, number, self.comparison.rtol):
-                if "lacks the regularisation" in words:
+                if "lacks the layers' penalties" in words:
                     return "regularisation", words + self._of_state()
                 return "loss", f"the loss is {show(yours, self.fit.loss)}: {words}"
         if alone:
@@ -393,11 +393,11 @@ class Detective:
         fit = self.fit.loss
         if self.penalty:
             yield (
-                "the loss that is returned lacks the regularisation "
+                "the loss that is returned lacks the layers' penalties "
                 f"({self.penalty:.4g}): `model.losses` is not in it",
                 fit - self.penalty,
             )
-            yield "the regularisation counts twice", fit + self.penalty
+            yield "the layers' penalties count twice", fit + self.penalty
         yield (
             f"a sum over the {self.size} rows, where fit takes the mean",
             fit * self.size,
@@ -407,7 +407,7 @@ class Detective:
             number = self._loss_at(state, mistake)
             if number is not None:
                 yield words, number
-                yield f"{words}, and without regularisation", number - self.penalty
+                yield f"{words}, and without penalties", number - self.penalty
         yield from self._other_outputs()
 
     def _other_moments(self):
