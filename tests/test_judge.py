@@ -124,7 +124,7 @@ def test_a_promise_must_hold_on_every_seed():
         ({"a": 1}, {"a": 1, "b": 1}, "an entry 'b' too many"),
         ({"a": 1}, {"a": 2}, "entry 'a': another number"),
         ([None, 1], [None, 2], "entry 1: another number"),
-        ([None, 1], [None], "1 entries where 2 were expected"),
+        ([None, 1], [None], "1 entry where 2 were expected"),
         (AnyOrder([1, 2, 3]), AnyOrder([3, 1, 2]), ""),
         (AnyOrder([[1, 2], [3, 4]]), AnyOrder([[1, 4], [3, 2]]), "2 of 4"),
         (AnyOrder([1, 2]), [1, 2], "the evidence was changed"),

@@ -414,6 +414,19 @@ def test_a_reference_that_only_stops_cannot_be_built(tmp_path):
         keys.prove(lesson, exercise, base(lesson), [1])
 
 
+def test_an_answer_that_does_nothing_may_yield_more_than_the_reference(tmp_path):
+    source = (SOLUTIONS / "00_warm_up" / "00_warm_up.py").read_text(encoding="utf-8")
+    last = "        yield name, lambda: mean_loss(outputs, labels, kind), given\n"
+    assert last in source
+    more = '    if mean_loss(outputs, labels, kind) is None:\n        yield "more", 1\n'
+    path = tmp_path / "00_warm_up.py"
+    path.write_text(source.replace(last, last + more), encoding="utf-8")
+    lesson = build.read(path)
+    exercise = next(e for e in lesson.exercises if e.name == "mean_loss")
+    key = keys.exercise_key(lesson, exercise, base(lesson), [1])
+    assert len(key["promises"]) == 3 and key["idle"] == []
+
+
 @pytest.mark.parametrize("weight", ['{"no such": 2}', "{LABEL: 0}", "{LABEL: -1}"])
 def test_a_weight_is_a_positive_number_for_a_promise(tmp_path, weight):
     source = (SOLUTIONS / "00_warm_up" / "00_warm_up.py").read_text(encoding="utf-8")

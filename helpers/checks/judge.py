@@ -279,7 +279,8 @@ def _dict_difference(expected, yours, tolerance):
 
 def _list_difference(expected, yours, tolerance):
     if len(expected) != len(yours):
-        return f"{len(yours)} entries where {len(expected)} were expected"
+        entries = "1 entry" if len(yours) == 1 else f"{len(yours)} entries"
+        return f"{entries} where {len(expected)} were expected"
     for index, (first, second) in enumerate(zip(expected, yours, strict=True)):
         found = difference(first, second, tolerance)
         if found:

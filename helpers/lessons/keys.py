@@ -163,9 +163,10 @@ def _idle(key, trials):
             index
             for trial in trials.values()
             for seed in list(key["seeds"])[: len(PUBLIC_SEEDS)]
-            for index, record in enumerate(trial.evidence(int(seed)))
-            if "label" in record
-            and not record_difference(key["seeds"][seed][index], record, key)
+            for index, (expected, record) in enumerate(
+                zip(key["seeds"][seed], trial.evidence(int(seed)), strict=False)
+            )
+            if "label" in record and not record_difference(expected, record, key)
         }
     )
 

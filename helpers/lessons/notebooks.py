@@ -150,6 +150,7 @@ def execute(notebook, lesson, on_cell=None):
         record_timing=False,
         coalesce_streams=True,
         on_cell_executed=on_cell,
+        extra_arguments=["--Application.log_level=40"],  # for errors only
     )
     try:
         client.execute(env=kernel_environment())
