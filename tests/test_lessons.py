@@ -1,6 +1,7 @@
 """Every lesson as it stands: proved, covered, built, within its size."""
 
 import ast
+import functools
 import inspect
 import json
 import os
@@ -14,7 +15,7 @@ import keras
 import nbformat
 import pytest
 
-from helpers.checks.keys import KEYS
+from helpers.checks.keys import KEYS, exercise_key
 from helpers.lessons import build, coverage, keys, notebooks, pages
 from helpers.lessons.answers import base_namespace, execute, stub
 from helpers.lessons.paths import ROOT, SOLUTIONS
@@ -22,7 +23,7 @@ from helpers.lessons.script import LessonError
 
 LESSONS = build.find()
 EXERCISES = [(lesson, exercise) for lesson in LESSONS for exercise in lesson.exercises]
-SEEDS = range(101, 106)
+SEEDS = (*keys.PUBLIC_SEEDS, *keys.EXTRA_SEEDS[:2], 101)
 bases = {}
 
 
@@ -37,8 +38,9 @@ def name_of(value):
 
 
 @pytest.mark.parametrize(("lesson", "exercise"), EXERCISES, ids=name_of)
-def test_the_proof_holds_on_5_seeds(lesson, exercise):
-    assert keys.prove(lesson, exercise, base(lesson), SEEDS) == []
+def test_the_proof_holds_on_5_seeds_and_the_built_key_fits(lesson, exercise):
+    built = exercise_key(f"{lesson.number}/{exercise.name}")
+    assert keys.prove(lesson, exercise, base(lesson), SEEDS, built) == []
 
 
 # Coverage of the inventory
@@ -186,7 +188,12 @@ def test_every_picture_has_a_description():
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
 def test_built_files_fit_their_script(lesson):
-    assert build.drift(lesson) == []
+    """All but the keys of exercises, which their proof compares."""
+    assert build.notebook_drift(lesson) == []
+    built = build.built_key(lesson)
+    assert {**built, **keys.lesson_head(lesson)} == built
+    names = [f"{lesson.number}/{exercise.name}" for exercise in lesson.exercises]
+    assert [exercise["id"] for exercise in built["exercises"]] == names
 
 
 def test_no_stray_files():
@@ -307,8 +314,17 @@ DAMAGE = {
 }
 
 
+@functools.cache
+def right_key():
+    return keys.lesson_key(LESSONS[0])
+
+
 @pytest.mark.parametrize("name", DAMAGE)
-def test_a_drift_is_named_with_the_command_that_mends_it(copy_of_lesson, name):
+def test_a_drift_is_named_with_the_command_that_mends_it(
+    copy_of_lesson, name, monkeypatch
+):
+    right = right_key()
+    monkeypatch.setattr(keys, "lesson_key", lambda lesson: right)
     where, old, new, words = DAMAGE[name]
     edit(where(copy_of_lesson), old, new)
     sentences = build.drift(copy_of_lesson)
@@ -389,6 +405,18 @@ def test_building_twice_changes_no_byte(copy_of_lesson):
     assert [path.read_bytes() for path in notebooks.paths(copy_of_lesson)] == before
 
 
+def test_a_release_without_solutions_needs_no_other_build(copy_of_lesson, monkeypatch):
+    monkeypatch.setattr(notebooks, "execute", None)  # nothing is run for it
+    keys.write_key(build.built_key(copy_of_lesson), build.digest(copy_of_lesson))
+    before = key_file(copy_of_lesson).read_bytes()
+    assert build.build(copy_of_lesson, solutions=False)
+    exercises = build.built_key(copy_of_lesson)["exercises"]
+    assert {exercise["solution"] for exercise in exercises} == {None}
+    assert not build.build(copy_of_lesson, solutions=False)
+    assert build.build(copy_of_lesson)
+    assert key_file(copy_of_lesson).read_bytes() == before
+
+
 def test_a_wrong_check_cannot_be_built(tmp_path):
     """A check that cannot tell a mistake from the reference fails its proof."""
     source = (SOLUTIONS / "00_warm_up" / "00_warm_up.py").read_text(encoding="utf-8")
@@ -400,6 +428,23 @@ def test_a_wrong_check_cannot_be_built(tmp_path):
     exercise = next(e for e in lesson.exercises if e.name == "standardise")
     failures = keys.prove(lesson, exercise, base(lesson), [1, 2])
     assert any("new rows are scaled with their own" in text for text in failures)
+
+
+def test_the_proof_tells_where_the_built_key_differs():
+    lesson = LESSONS[0]
+    exercise = next(e for e in lesson.exercises if e.name == "mean_loss")
+    built = exercise_key("00/mean_loss")
+    text = json.dumps(built)
+    for old, new, words in (
+        ('"from logits"', '"of logits"', "the promises"),
+        ('"data": [', '"data": [9', "the reference's evidence"),
+        ('"points": 2.0', '"points": 3.0', "the points"),
+    ):
+        assert old in text
+        wrong = json.loads(text.replace(old, new, 1))
+        failures = keys.prove(lesson, exercise, base(lesson), [1, 2, 3, 4], wrong)
+        assert [words in failure for failure in failures] == [True]
+    assert keys.prove(lesson, exercise, base(lesson), [1, 2, 3, 4], built) == []
 
 
 def test_a_reference_that_only_stops_cannot_be_built(tmp_path):

@@ -67,6 +67,9 @@ def build(lesson, solutions=True, force=False):
     """Build key and notebooks of a lesson; returns whether anything had to be done."""
     if not force and is_built(lesson, solutions):
         return False
+    if not force and is_built(lesson, not solutions):
+        _show_solutions(lesson, solutions)
+        return True
     began = digest(lesson)  # what changes from now on has not been built
     bar = tqdm(total=len(lesson.exercises) + len(lesson.cells), desc=lesson.name)
 
@@ -86,6 +89,14 @@ def build(lesson, solutions=True, force=False):
         notebooks.write(notebooks.learner_notebook(notebook), learner_path)
         keys.write_key(key, began)  # last: says that all of it was built
     return True
+
+
+def _show_solutions(lesson, show):
+    """Change nothing in a built lesson but whether `solution(...)` shows something."""
+    key = built_key(lesson)
+    for entry, exercise in zip(key["exercises"], lesson.exercises, strict=True):
+        entry["solution"] = keys.shown_solution(exercise) if show else None
+    keys.write_key(key, key["digest"])
 
 
 def is_built(lesson, solutions=True):
@@ -111,16 +122,22 @@ def built_key(lesson):
 
 def drift(lesson):
     """Sentences on built files whose content does not fit; outputs are nbval's job."""
+    return notebook_drift(lesson) + _told(lesson, _key_drift(lesson))
+
+
+def notebook_drift(lesson):
+    """Sentences on the two notebooks of a lesson, see `drift`."""
     solution_path, learner_path = notebooks.paths(lesson)
     solution, learner = notebooks.read(solution_path), notebooks.read(learner_path)
     wanted = notebooks.solution_notebook(lesson)
-    found = [
-        *_notebook_drift(lesson, solution_path, solution, wanted),
-        *_key_drift(lesson),
-    ]
+    found = _notebook_drift(lesson, solution_path, solution, wanted)
     if solution is not None:
         release = notebooks.learner_notebook(solution)
         found += _notebook_drift(lesson, learner_path, learner, release)
+    return _told(lesson, found)
+
+
+def _told(lesson, found):
     return [f"{text} Mend it with `course build {lesson.name}`." for text in found]
 
 

@@ -18,7 +18,8 @@ from helpers.lessons.answers import (
 from helpers.lessons.script import BEGIN, END, LessonError
 
 PUBLIC_SEEDS = (1, 2)
-EXTRA_SEEDS = (3, 4, 5)  # to find promises that do not depend on the seed
+EXTRA_SEEDS = (3, 4, 5)
+COMPARED = 4  # seeds, to find promises that do not depend on the seed
 HEAD = ("lesson", "title", "can", "answers")  # of a lesson's key, before its exercises
 RUN_TWICE = 3  # seeds on which the proof also shows that evidence is repeatable
 
@@ -36,6 +37,11 @@ def lesson_key(lesson, solutions=True, progress=iter):
         exercise_key(lesson, exercise, base, PUBLIC_SEEDS, solutions)
         for exercise in progress(lesson.exercises)
     ]
+    return {**lesson_head(lesson), "exercises": exercises}
+
+
+def lesson_head(lesson):
+    """A lesson's key without its exercises."""
     return {
         "lesson": lesson.name,
         "title": lesson.title,
@@ -45,7 +51,6 @@ def lesson_key(lesson, solutions=True, progress=iter):
             for cell in lesson.cells
             if cell.role == "answer"
         ],
-        "exercises": exercises,
     }
 
 
@@ -77,7 +82,7 @@ def make_key(lesson, exercise, trials, idle, seeds, solutions=True):
     extra = [seed for seed in EXTRA_SEEDS if seed not in seeds]
     records = {
         seed: _reference_records(lesson, exercise, reference, seed)
-        for seed in (*seeds, *extra[: max(0, 4 - len(seeds))])
+        for seed in (*seeds, *extra[: max(0, COMPARED - len(seeds))])
     }
     key = {
         "id": f"{lesson.number}/{exercise.name}",
@@ -85,12 +90,12 @@ def make_key(lesson, exercise, trials, idle, seeds, solutions=True):
         "points": exercise.check.points,
         "minutes": exercise.minutes,
         "hints": exercise.hints,
-        "solution": _without_markers(exercise.answer.source) if solutions else None,
+        "solution": shown_solution(exercise) if solutions else None,
         **reference.settings,
         "promises": [record["label"] for record in records[seeds[0]]],
     }
     key["weights"] = _weights(lesson, exercise, key)
-    key["fixed"] = _fixed(key, list(records.values()))
+    key["fixed"] = _fixed(key, list(records.values())[:COMPARED])
     key["seeds"] = {str(seed): records[seed] for seed in seeds}
     key["idle"] = _idle(key, idle)
     wrong = {
@@ -199,9 +204,10 @@ def _kept(record):
     return {"value": record["value"]}
 
 
-def _without_markers(source):
-    lines = [line for line in source.split("\n") if line.strip() not in (BEGIN, END)]
-    return "\n".join(lines)
+def shown_solution(exercise):
+    """What `solution(...)` shows: the reference answer without nbgrader's markers."""
+    lines = exercise.answer.source.split("\n")
+    return "\n".join(line for line in lines if line.strip() not in (BEGIN, END))
 
 
 def write_key(key, digest):
@@ -216,7 +222,10 @@ def write_key(key, digest):
 
 
 def key_difference(old, new):
-    """Why two keys of a lesson differ, or "". Numbers are compared as numbers."""
+    """Why two keys of a lesson differ, or "". Numbers are compared as numbers.
+
+    The new one may hold more seeds.
+    """
     names = [[exercise["id"] for exercise in key["exercises"]] for key in (old, new)]
     if names[0] != names[1]:
         return "the exercises"
@@ -239,12 +248,12 @@ def _exercise_difference(old, new):
     ]
     if texts[0] != texts[1]:
         return "the mistakes"
-    for seed, records in new["seeds"].items():
-        if not _same_records(dict(enumerate(old["seeds"][seed])), records, new):
+    for seed, records in old["seeds"].items():
+        if not _same_records(dict(enumerate(records)), new["seeds"][seed], new):
             return "the reference's evidence"
     for one, two in zip(old["mistakes"], new["mistakes"], strict=True):
-        for seed, symptoms in two["seeds"].items():
-            if not _same_records(one["seeds"][seed], symptoms, new):
+        for seed, symptoms in one["seeds"].items():
+            if not _same_records(symptoms, two["seeds"][seed], new):
                 return f"the evidence of the mistake `{two['belief']}`"
     return ""
 
@@ -259,18 +268,25 @@ def _same_records(old, new, tolerance):
 # The proof
 
 
-def prove(lesson, exercise, base, seeds):
+def prove(lesson, exercise, base, seeds, built=None):
     """Failures of an exercise's proof, as sentences; an empty list where it holds.
 
     On every seed: the stub earns nothing, the reference everything, every mistake less
     than everything, and each mistake is diagnosed as itself and nothing else. On the
     first seeds all of them run twice: evidence must not change from run to run; and
     answers that do nothing earn nothing.
+
+    Args:
+        built: the exercise's key as `course build` wrote it, for some of the seeds; it
+            must not differ from what is found now.
     """
     trials = _trials(lesson, exercise, base, answers)
     idle = _trials(lesson, exercise, base, idle_answers)
     key, wrong = make_key(lesson, exercise, trials, idle, seeds)
     failures = []
+    changed = _exercise_difference(built, key) if built else ""
+    if changed:
+        failures.append(f"the built key differs in {changed}; run `course build`")
     if len({*key["fixed"], *key["idle"]}) == len(key["promises"]):
         failures.append("every promise can be guessed, or kept by doing nothing")
     for seed in seeds[:RUN_TWICE]:
