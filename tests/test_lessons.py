@@ -76,15 +76,27 @@ def test_an_outdated_page_is_named_and_written_anew(tmp_path, monkeypatch):
 
 # The course as one
 
+TIME = r", about (\w+)( and a half)? hours"
 NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+
+
+def opening_of(lesson):
+    return " ".join(lesson.cells[0].source.split()).lower()
+
+
+def hours(lesson):
+    """How long a lesson says in its opening that it takes."""
+    number, half = re.search(TIME, opening_of(lesson)).groups()
+    return NUMBERS.index(number) + bool(half) / 2
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
 def test_a_lesson_opens_with_what_it_asks_and_needs(lesson):
-    opening = " ".join(lesson.cells[0].source.split()).lower()
+    opening = opening_of(lesson)
     checked = sum(exercise.check.points for exercise in lesson.exercises)
     count = NUMBERS[len(lesson.exercises)]
     assert f"{count} exercises ({checked:g} points) and a question (2 poi" in opening
+    assert abs(hours(lesson) - lesson.minutes / 60) <= 0.3
     earlier = {one.number for one in LESSONS if one.number < lesson.number}
     assert set(lesson.needs) <= earlier
     assert lesson.needs or lesson.number == "00"
@@ -101,11 +113,11 @@ def test_the_readme_lists_every_lesson_with_its_numbers():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for lesson in LESSONS:
         (row,) = re.findall(rf"(?m)^\| \[{lesson.number} .*$", readme)
-        _, _, _, needs, exercises, points, hours, _ = row.split("|")
+        _, _, _, needs, exercises, points, time, _ = row.split("|")
         assert re.findall(r"\d\d", needs) == lesson.needs
         assert int(exercises) == len(lesson.exercises)
         assert float(points) == lesson.points
-        assert abs(float(hours.removesuffix(" h ")) - lesson.minutes / 60) <= 0.5
+        assert float(time.removesuffix(" h ")) == hours(lesson)
 
 
 VERBS = {

@@ -154,7 +154,8 @@ def precision_and_recall(y, p, title, mark=0.5):
     called = np.array([(p >= t).sum() for t in thresholds])
     recall = np.array(found) / y.sum()
     precision = np.where(called, found / np.maximum(called, 1), np.nan)
-    place = int(np.argmin(np.abs(thresholds - mark)))
+    yes = p >= mark
+    hits = (yes & (y == 1)).sum()
 
     def draw(axes):
         every = {"markevery": 10}
@@ -166,6 +167,7 @@ def precision_and_recall(y, p, title, mark=0.5):
     alt = (
         f"As the threshold rises from 0, precision goes from {precision[0]:.2f} up to "
         f"{np.nanmax(precision):.2f} and recall falls from {recall[0]:.2f}. At "
-        f"{mark:.2f} precision is {precision[place]:.2f}, recall {recall[place]:.2f}."
+        f"{mark:.2f} precision is {hits / max(yes.sum(), 1):.2f}, recall "
+        f"{hits / y.sum():.2f}."
     )
     show_picture(title, "threshold", "share", alt, draw, (6, 3))

@@ -6,7 +6,9 @@
 # are all of one class, a probability where a score was expected.
 # This lesson makes you safe in these small things; everything later rests on them.
 #
-# Seven exercises (19 points) and a question (2 points), about an hour and a half.
+# Seven exercises (19 points) and a question (2 points), about one and a half hours. You
+# need Python, NumPy (shapes, `axis`, slices) and a rough idea of a neural network:
+# layers, a loss, an optimizer, epochs.
 
 # %%
 from types import SimpleNamespace
@@ -36,8 +38,8 @@ from helpers.watch import outcome
 #
 # Keras is the library you write models with; TensorFlow does the computing underneath.
 # You will meet the same classes under two names, `keras` and `tf.keras`: two doors to
-# one house. The doors are not one object, the rooms behind them are. This course writes
-# `import keras`.
+# one house. The doors are two different objects, the rooms behind them are the same.
+# This course writes `import keras`.
 
 # %%
 # rows: A2
@@ -47,10 +49,13 @@ print("same Dense class?", tf.keras.layers.Dense is keras.layers.Dense)
 
 # %% [markdown]
 # <!-- rows: A4 -->
-# > **If you meet this in older code.** `%tensorflow_version 2.x`,
-# > `pip install tensorflow-gpu` and `from __future__ import ...` are years out of date:
-# > delete these lines. On Colab, TensorFlow is installed already; installing another
-# > version there breaks more than it mends.
+# <details><summary><b>If you meet this in older code</b></summary>
+#
+# `%tensorflow_version 2.x`, `pip install tensorflow-gpu` and `from __future__ import
+# ...` are years out of date: delete these lines. On Colab, TensorFlow is installed
+# already; installing another version there breaks more than it mends.
+#
+# </details>
 
 # %% [markdown]
 # ### Exercise: which versions?
@@ -161,10 +166,10 @@ def environment(modules):
 # %% [markdown]
 # ## Data that is always there
 #
-# `keras.datasets.mnist.load_data()` needs a network, and fails without one.
-# This course trains on digits that come with scikit-learn: 1797 images of 8 by 8.
-# `data.load_digits("mnist")` gives the full MNIST in the same form, if you can
-# download it.
+# `keras.datasets.mnist.load_data()` needs a network the first time. This course trains
+# on digits that come with scikit-learn: 1797 images of 8 by 8.
+# `data.load_digits("mnist")` gives the full MNIST in the same form, if you can download
+# it.
 
 # %%
 # rows: A6
@@ -216,8 +221,9 @@ for dtype in ("float64", "int64"):
     spy.evaluate(np.ones((2, 3), dtype), np.ones((2, 3)), verbose=0)
 
 # %% [markdown]
-# Labels are more forgiving. Whole numbers stored as `int32`, `uint8` or `float32`
-# give the same loss; a label beyond the last class is an error that names it.
+# Labels are more forgiving. Whole numbers stored as `int32`, `uint8` or `float32` give
+# the same loss. A label beyond the last class is an error that names it, on a CPU; on a
+# GPU there is no error, and the loss is NaN.
 
 # %%
 # rows: A8
@@ -226,7 +232,7 @@ loss = keras.losses.SparseCategoricalCrossentropy()
 for dtype in ("int32", "uint8", "float32"):
     print(f"{dtype:8} {float(loss(np.array([0, 1], dtype), probabilities)):.4f}")
 try:
-    loss(np.array([0, 3]), probabilities)
+    print("label 3:", float(loss(np.array([0, 3]), probabilities)))
 except tf.errors.InvalidArgumentError as error:
     message = error.message
     print("label 3:", message[message.index("Received") :].split(" which")[0])
@@ -237,10 +243,10 @@ except tf.errors.InvalidArgumentError as error:
 # Columns on very different scales slow training down. Give each column mean 0 and
 # standard deviation 1, **with numbers measured on the training rows only**.
 #
-# Write two functions. `fit_standardiser(x)` returns the mean and the standard
-# deviation of each column. `apply_standardiser(x, mean, std, eps=1e-7)` returns
-# `(x - mean) / (std + eps)`; `eps` saves you where a column never changes.
-# Results stay `float32`. 10 minutes.
+# Write two functions. `fit_standardiser(x)` returns the mean and the standard deviation
+# of each column (divided by `n`, as NumPy does). `apply_standardiser(x, mean, std,
+# eps=1e-7)` returns `(x - mean) / (std + eps)`; `eps` saves you where a column never
+# changes. Results stay `float32`. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -396,13 +402,14 @@ print("first rows after shuffling:", order[:6])
 plots.split_classes(y_train[order], 1150, "Shuffled rows: all classes on both sides")
 
 # %% [markdown]
-# **Try it.** Change `default_rng(0)` to another seed and run the cell again.
-# Which of the two outputs changes, the order or the list of classes? Predict first.
+# **Try it.** Change `default_rng(0)` to another seed and run the cell again. The row
+# numbers will change. Will all ten classes still have dots on both sides of the line?
+# Predict first.
 #
 # <details><summary>What you get</summary>
 #
-# Only the order. With 287 rows drawn from anywhere, all ten classes are on both sides
-# whatever the seed.
+# Yes. With 287 rows drawn from anywhere, all ten classes are on both sides, whatever
+# the seed.
 #
 # </details>
 
@@ -572,8 +579,8 @@ def holdout(x, y, frac, seed):
 # or **probabilities** (between 0 and 1, summing to 1). Softmax turns the first into the
 # second. A loss must be told which of the two it gets. The usual one is the
 # **cross-entropy**: minus the logarithm of the probability of the right class, 0 for a
-# sure hit, large for a sure miss. `Sparse` in its name means that labels are class
-# numbers.
+# sure hit, large for a sure miss. In Keras it is `SparseCategoricalCrossentropy`;
+# `Sparse` means that labels are class numbers.
 
 # %%
 # rows: B2
@@ -984,7 +991,9 @@ stacked.summary(line_length=60)
 #
 # Write `mlp(d, hidden, k)`: it returns a new model for rows of `d` numbers, with one
 # ReLU layer for each width in the list `hidden`, and `k` **logits** at the end.
-# `mlp(64, [32, 16], 10)` has the layers 32, 16 and 10. 10 minutes.
+# `mlp(64, [32, 16], 10)` has the layers 32, 16 and 10. `hidden` may be empty: then
+# there is only the last layer. Make the layers from input to output, so that
+# `get_weights()` lists them in this order. 10 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -1133,8 +1142,9 @@ lines = {"training loss": train_loss, "validation loss": val_loss}
 plots.curves([2, 4, 6, 8], lines, "Losses of the same epochs", "epoch", "loss")
 
 # %% [markdown]
-# A seed makes a run repeatable: weights, shuffling and dropout come out the same.
-# It does not make two layers equal, and it has a side effect that lesson 01 uncovers.
+# A seed makes a run repeatable: weights, shuffling and dropout (a layer that strikes
+# out numbers at random in training) come out the same. It does not make two layers
+# equal, and it has a side effect that lesson 01 uncovers.
 
 # %%
 keras.utils.set_random_seed(5)

@@ -6,9 +6,8 @@
 # `evaluate` disagree?
 # This lesson takes the four calls apart until each number can be computed by hand.
 #
-# Nine exercises (32 points) and a question (2 points), about two and a half hours.
-# The break is half-way, after the exercise on reshuffling.
-# You need lesson 00.
+# Nine exercises (32 points) and a question (2 points), about three hours. The break is
+# half-way, after the exercise on reshuffling. You need lesson 00.
 
 # %%
 import contextlib
@@ -90,8 +89,9 @@ for verbose in (0, 1, 2):
 # ## A loss that fits the last layer
 #
 # You may name a loss, pass a function, or pass an object, each also in a list: the
-# first four lines are the same. Only an object can be told that your model returns
-# logits. `loss_weights` multiplies a loss; with one output it is one number.
+# first four lines are the same. A name takes probabilities; an object can be told that
+# your model returns logits. `loss_weights` multiplies a loss; with one output it is one
+# number.
 
 
 # %%
@@ -144,10 +144,10 @@ for name in ("sgd", "rmsprop", "adam", "adamw"):
 
 # %% [markdown]
 # For classes, the loss must fit the **labels**: `sparse_categorical_crossentropy` wants
-# class numbers `(n,)`, `categorical_crossentropy` wants one-hot rows `(n, k)`.
-# Mixed up, they stop with an error about shapes. `"mse"` does not stop: it spreads
-# a `(n, 1)` target over all outputs, and you get a number that means nothing.
-# The name `"crossentropy"` (or `"ce"`) lets Keras choose by the shapes. The
+# class numbers `(n,)`, `categorical_crossentropy` wants one-hot rows `(n, k)`. Mixed
+# up, they stop with an error about shapes. `"mse"` does not stop: it spreads class
+# numbers, `(n,)` or `(n, 1)`, over all outputs, and you get a number that means
+# nothing. The name `"crossentropy"` (or `"ce"`) lets Keras choose by the shapes. The
 # documentation promises it for metrics, too; there it is unknown.
 
 # %%
@@ -167,6 +167,7 @@ print("sparse, numbers      ", loss_for("sparse_categorical_crossentropy", numbe
 print("sparse, one-hot      ", loss_for("sparse_categorical_crossentropy", one_hot))
 print("categorical, one-hot ", loss_for("categorical_crossentropy", one_hot))
 print("categorical, numbers ", loss_for("categorical_crossentropy", numbers))
+print("mse, numbers         ", loss_for("mse", numbers))
 print("mse, numbers (n, 1)  ", loss_for("mse", numbers[:, None]))
 print("crossentropy, numbers", loss_for("crossentropy", numbers))
 print("ce, one-hot          ", loss_for("ce", one_hot))
@@ -269,8 +270,8 @@ print({name: round(value, 3) for name, value in both.items()})
 # | `kind` | labels | units |
 # |---|---|---|
 # | `"one of k"` | class numbers `(n,)` | `k` |
-# | `"yes or no"` | 0 or 1, `(n, 1)` | 1 |
-# | `"any of k"` | 0 or 1 for each class, `(n, k)` | `k` |
+# | `"yes or no"` | 0 or 1 (integers), `(n, 1)` | 1 |
+# | `"any of k"` | 0 or 1 (integers) for each class, `(n, k)` | `k` |
 #
 # The loss is the cross-entropy; the one metric is the share of right answers (of each
 # yes/no separately for `"any of k"`). Logits or probabilities: you decide, as long as
@@ -515,10 +516,11 @@ def classifier(d, k, kind):
 # %% [markdown]
 # ## What compile keeps and what it drops
 #
-# A model can predict without `compile`. Everything else needs it, and needs a loss. A
-# compiled model also remembers how many axes its targets had. Evaluate it with `(n,)`
-# first and with `(n, 1)` later, and it may stop with a message about an unknown rank
-# (last lines). Keep one shape per model, or compile again.
+# A model can predict without `compile`. Everything else needs it, and a loss: here that
+# of `compile`, in lesson 02 also one that a layer adds. A compiled model also remembers
+# how many axes its targets had. Evaluate it with `(n,)` first and with `(n, 1)` later,
+# and it may stop with a message about an unknown rank (last lines). Keep one shape per
+# model, or compile again.
 
 # %%
 # rows: B18, B19, B76
@@ -538,8 +540,8 @@ print("compiled again:   ", outcome(lambda: model.evaluate(x, column, verbose=0)
 
 # %% [markdown]
 # Compiling again is **not** starting again. The weights stay; the optimizer is new,
-# with all its memory gone. And what you leave out is not switched off: the old loss and
-# the old metrics stay in force.
+# with all its memory gone. If you give no loss, the old one stays; if you give neither
+# `metrics` nor `weighted_metrics`, so do the old ones.
 
 # %%
 # rows: B20, B45
@@ -747,8 +749,8 @@ def try_rates(build, x, y, rates, epochs):
 # From here on we watch a model at work. `recorder()` is a small compiled model that
 # notes the first number of every row it is given; number the rows, and you can read off
 # what `fit` does with them: `trained` has them by batch, `watched` those it was only
-# tested on, `epochs(n)` cuts them into epochs of `n` rows. A `tf.data.Dataset` is rows
-# that come in batches already; lesson 03 is about them.
+# tested on, `epochs(n)` cuts them into epochs of `n` rows. A `tf.data.Dataset` hands
+# out rows one after the other, and `.batch(20)` makes batches of them (lesson 03).
 
 # %%
 # rows: B25, B23
@@ -1082,7 +1084,8 @@ def validation(**settings):
     history = model.fit(x20, np.ones(20), verbose=0, **settings)
     entries = len(history.history["val_loss"])
     batches = [len(batch) for batch in model.watched]
-    print(f"{len(model.trained):2} steps, validated {batches}, {entries} val_loss")
+    print(", ".join(f"{k}={v}" for k, v in settings.items() if k[-4:] != "data"))
+    print(f"    {len(model.trained)} steps, validated {batches}, {entries} val_loss")
 
 
 eight = (x8, np.ones(8))
@@ -2225,8 +2228,8 @@ for eager in (False, True):
 # %% [markdown]
 # For reference: `steps_per_execution=N` runs N batches before Python gets a word in.
 # That is faster for small models, but callbacks are called once per group, and a stop
-# takes effect only after it. The losses are the same. The number at a group's end is
-# where the group would have ended: there are only the batches 0 to 3 here.
+# takes effect only after it. The losses are the same. A callback gets the number of the
+# last batch that a full group would have had: 5 or 99, although the last one is 3 here.
 # `jit_compile` and `auto_scale_loss` are for lesson 09.
 
 
@@ -2250,12 +2253,15 @@ gone = [name for name in ("fit_generator", "predict_classes") if hasattr(line(),
 print("still there:", gone, outcome(lambda: line().fit(x8, workers=2)))
 
 # %% [markdown]
-# **If you meet this in older code.** `fit_generator`, `predict_classes` and
-# `fit(workers=...)` are gone (last line above). Write `fit` (it takes generators),
-# `predict(...).argmax(axis=1)` (for k classes), and give `workers` to a `PyDataset`, an
-# object that hands out batches (lesson 03). Newer than most tutorials are the
-# optimizers `AdamW`, `Lion` and `Muon`, the losses `Dice` and the focal ones, and the
-# metrics `F1Score` and `R2Score`.
+# <details><summary><b>If you meet this in older code</b></summary>
+#
+# `fit_generator`, `predict_classes` and `fit(workers=...)` are gone (last line above).
+# Write `fit` (it takes generators), `predict(...).argmax(axis=1)` (for k classes), and
+# give `workers` to a `PyDataset`, an object that hands out batches (lesson 03). Newer
+# than most tutorials are the optimizers `AdamW`, `Lion` and `Muon`, the losses `Dice`
+# and the focal ones, and the metrics `F1Score` and `R2Score`.
+#
+# </details>
 
 # %% [markdown]
 # ### In your own words

@@ -2,15 +2,13 @@
 # # Custom losses and metrics
 #
 # The number you care about is not in Keras' list. A delivery that comes too late costs
-# you nine times as much as one that comes too early, and no built-in loss says so.
-# You write your own, it runs, the curves fall, the values look right. Then you pass
-# `sample_weight`, or change the batch size, or save the model, and they are not.
-# Here you write some that stay right. Each part shows what quietly goes wrong, then you
-# write the sound version.
+# you nine times as much as one that comes too early, and no built-in loss says so. You
+# write your own, it runs, the curves fall, the values look right. Then you pass
+# `sample_weight`, or change the batch size, or save the model, and they are not. Each
+# part shows what quietly goes wrong, then you write the sound version.
 #
 # Eight exercises (31 points) and a question (2 points), about three and a half hours.
-# After the exercise on confidence is a good place for a break.
-# You need lesson 01.
+# After the exercise on rewarding doubt is a good place for a break. You need lesson 01.
 
 # %%
 import tempfile
@@ -34,7 +32,7 @@ from helpers.watch import measure, outcome
 #
 # `ops` is Keras' own set of array functions; NumPy does not work inside `fit`.
 # `measure` evaluates a model that returns its input: you choose the predictions, Keras
-# only compares, and takes the mean over rows. It and the parcels come back below.
+# only compares, and takes the mean over rows. You will meet it and the parcels again.
 #
 # In training, a loss acts by its **slope**: how hard each row pulls at the weights.
 # Slopes are on the right of the picture.
@@ -176,13 +174,13 @@ print(f"built-in: {built_in:.2f}")
 # %% [markdown]
 # ### Exercise: a loss for quantiles
 #
-# A time that is kept in 90 % of all cases: here a promise that is too **low** costs
-# more. Write `quantile_loss(q)`: it returns a loss function `fn(y_true, y_pred)` for
-# arrays `(n, d)`. With `error = y_true - y_pred`, a number costs `q * error` where the
-# prediction is too low, and `(1 - q) * (-error)` where it is too high. The loss of a
-# row is the mean over its `d` numbers: `fn` returns `(n,)`. It works inside `fit`,
-# beside others of its kind. For `q = 0.9`, `[[3.0, 1.0]]` predicted as `[[1.0, 2.0]]`
-# costs `(0.9 * 2 + 0.1 * 1) / 2`, `[0.95]`. 15 minutes.
+# You promise a delivery time that should hold in 90 % of all cases. Now a prediction
+# that is too **low** costs more. Write `quantile_loss(q)`: it returns a loss function
+# `fn(y_true, y_pred)` for arrays `(n, d)`. With `error = y_true - y_pred`, a number
+# costs `q * error` where the prediction is too low, and `(1 - q) * (-error)` where it
+# is too high. The loss of a row is the mean over its `d` numbers: `fn` returns `(n,)`.
+# It works inside `fit`, beside others with another `q`. For `q = 0.9`, `[[3.0, 1.0]]`
+# predicted as `[[1.0, 2.0]]` costs `(0.9 * 2 + 0.1 * 1) / 2`, `[0.95]`. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -913,8 +911,8 @@ class SmoothL1(keras.losses.Loss):
 # %% [markdown]
 # ## Losses for yes and no
 #
-# One part in twenty is broken, and a missed one costs far more than a false alarm. So
-# a positive label should count `pos_weight` times. That is one line in the formula, or
+# One part in twenty is broken, and a missed one costs far more than a false alarm. So a
+# positive label should count `pos_weight` times. That is one factor in the formula, or
 # one call of TensorFlow for logits. With one column it equals a `sample_weight` on the
 # positive rows.
 #
@@ -1556,8 +1554,8 @@ class ConfidentCE(keras.losses.Loss):
 #
 # A metric sees one batch after the other and must answer for all of them. So it keeps
 # **counts**, made by `add_weight`: `update_state` adds to them, `result` computes the
-# number from them, `reset_state` empties them. Keras calls that before each epoch and
-# each `evaluate`. The metric's name is the key in the logs.
+# number from them, `reset_state` empties them. Keras calls `reset_state` before each
+# epoch and each `evaluate`. The metric's name is the key in the logs.
 #
 # Watch the share of parcels within two minutes: it must not depend on the batches. Then
 # see what slips look like. The last one is none: a `result` may be a dict.
@@ -1743,11 +1741,11 @@ plots.batches_and_epoch(by_batch, streamed, streamed[-1], "macro-F1")
 # %% [markdown]
 # ## Counting hits
 #
-# A hit is a row whose highest score is at its label. Two old slips live on in code that
-# you will copy one day. A column is compared with a row: right when targets always came
-# as columns, but today they come as you passed them, `(n,)` or `(n, 1)`. And an
-# `argmax` has no axis: `ops.argmax` then takes all scores as one list, and its one
-# answer is compared with every label; `tf.argmax` looks down the columns.
+# A hit is a row whose highest score is at its label. You will meet two old slips. One
+# compares a column with a row: it is from the days when targets always were columns,
+# while today they come as you passed them, `(n,)` or `(n, 1)`. The other is an `argmax`
+# without an axis: `ops.argmax` then takes all scores as one list, and its one answer is
+# compared with every label; `tf.argmax` looks down the columns.
 #
 # Habit: flatten both, `ops.reshape(..., (-1,))`, and name the axis. How many hits can
 # six rows have? Predict first.
@@ -1768,6 +1766,9 @@ column = ops.reshape(best, (-1, 1))
 print("column against row: ", hits(column), "of", len(labels))
 print("ops.argmax, no axis:", hits(ops.argmax(scores)), "of", len(labels))
 print("tf.argmax, no axis: ", outcome(lambda: hits(tf.argmax(scores))).split(":")[0])
+
+# %% [markdown]
+# 12 of 6: each of the six labels was compared with each of the six answers.
 
 # %% [markdown]
 # ### Exercise: hits of each class
@@ -2251,7 +2252,8 @@ class PerClassTP(keras.metrics.Metric):
 #
 # Before you write a metric, look for a built-in one, and feed it what it expects. A
 # **threshold** of 0.5 is meant for probabilities, and nobody stops you from giving it
-# logits. Habit: try a metric on ten rows that you can count by hand.
+# logits. Habit: try a metric on ten rows that you can count by hand. (*Precision*: of
+# the rows called "yes", the share that is "yes".)
 
 # %%
 # rows: C23
@@ -2267,8 +2269,9 @@ for name, setting in {
     print(f"{name:14} on logits {logs['unaware']:.2f}, told so {logs['told']:.2f}")
 # %% [markdown]
 # `Precision`, `AUC` and `F1Score` want yes/no columns, not class numbers. Class numbers
-# `(n,)` beside scores `(n, k)` stop with an error, but only as the shapes disagree. In
-# the last line both are one column: it runs, and every class but 0 counts as "yes".
+# `(n,)` beside scores `(n, k)` stop with an error, but only because the shapes
+# disagree. In the last line both are one column: it runs, and every class but 0 counts
+# as "yes".
 
 # %%
 # rows: C22
@@ -3406,8 +3409,9 @@ def evidence(build_endpoint, rng):
     y[0], y[1] = 0, 1  # both kinds in each column
     weights = [0.7 * rng.normal(size=(d, k)), 0.3 * rng.normal(size=k)]
     train_model, infer_model = build_endpoint(d, k)
-    train_model.set_weights(weights)
     rows = {"inputs": x, "targets": y}
+    train_model(rows)  # a subclassed model makes its weights now
+    train_model.set_weights(weights)
 
     def added(part):
         train_model({name: values[part] for name, values in rows.items()})
@@ -3599,7 +3603,7 @@ def build_endpoint(d, k):
 
 
 # %% [markdown]
-# <details><summary>If you meet this in older code</summary>
+# <details><summary><b>If you meet this in older code</b></summary>
 #
 # | older code | today |
 # |---|---|
@@ -3650,6 +3654,17 @@ for name, attempt in tries.items():
 
 # %%
 progress("02")
+
+# %% [markdown]
+# ## Five habits from this lesson
+#
+# | habit | because |
+# |---|---|
+# | one value per row: `axis=-1` only | the mean over rows is Keras' |
+# | `keras.Variable` for what changes | a compiled step keeps Python's numbers |
+# | keep counts, divide in `result` | a mean of ratios is not the ratio of the whole |
+# | test with weights, odd shapes, extreme logits | slips are silent everywhere else |
+# | write penalties as means | a sum grows with the batch |
 
 # %% [markdown]
 # ## You can now

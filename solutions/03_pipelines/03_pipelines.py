@@ -7,9 +7,9 @@
 # In this lesson you find out what each epoch of a pipeline sees, row by row, and you
 # build pipelines that hold no surprises.
 #
-# Eight exercises (30 points) and a question (2 points), about four hours. Half-way,
-# after the exercise on tables, is a good place for a break.
-# You need lesson 01.
+# Eight exercises (30 points) and a question (2 points), about three and a half hours.
+# Half-way, after the exercise on tables, is a good place for a break. You need lesson
+# 01.
 
 # %%
 import collections
@@ -90,7 +90,9 @@ for more, total in ((4, 5), (5, 10), (10, 20)):
 # iterates. Every method returns a **new** recipe and leaves the old one alone. Habit:
 # write `rows = rows.batch(4)`, never `rows.batch(4)` alone.
 #
-# A **tuple** keeps inputs and labels apart; a **list** is stacked into one tensor.
+# A **tuple** keeps inputs and labels apart; a **list** is stacked into one tensor. The
+# *static shape* is what is known before any row is read; `None` is a number that is
+# not.
 
 # %%
 # rows: D6, D39, D43
@@ -247,8 +249,9 @@ plots.class_counts(firsts, "With a small buffer, the first batch holds one class
 # its own, the same series of orders whenever you run the program.
 # Here are three epochs of four pipelines over twelve rows; a box is a batch.
 #
-# **Try it.** Change `batch(4).shuffle(12)` to `batch(4).shuffle(1)`. What becomes of
-# the last three lines of the picture? Predict first.
+# **Try it.** In the last entry of `pipelines`, write `shuffle(1, seed=1)` instead of
+# `shuffle(12, seed=1)`. What becomes of the last three lines of the picture? Predict
+# first.
 #
 # <details><summary>What you get</summary>
 #
@@ -767,7 +770,8 @@ def split_ds(ds, n_val):
 #
 # Without further words, an epoch is one pass. `steps_per_epoch` cuts it into shorter
 # ones, and `fit` **goes on** where the last epoch stopped, as it does with arrays
-# (lesson 01). New with a Dataset: it may end in the middle of an epoch, or never.
+# (lesson 01); the data may end in the middle of an epoch. New with a Dataset: it may
+# never end.
 #
 # `fit_log` lets a recorder fit, and gives back what each epoch saw and what the call
 # came to. Below, a Dataset of five batches, numbered 0 to 4, in four epochs.
@@ -1013,7 +1017,8 @@ def epoch_plan(n_batches, steps, epochs):
 # ranks. A dict of columns feeds a model with one **named input per column**.
 #
 # All columns become **one** array. Bools next to ints give it the type `object`, which
-# TensorFlow refuses; next to floats they work. `table.astype("float32")` is safe.
+# TensorFlow refuses; next to float64 columns they work. `table.astype("float32")` is
+# safe.
 
 # %%
 # rows: D23
@@ -2439,7 +2444,7 @@ cuts = [(part[0], part[3], part[4]) for part in places]
 plots.windows_over(series, cuts, "Windows of 4, horizon 1: one for each place")
 
 # %% [markdown]
-# Orange stands always to the right of blue. If a target lies **inside** what the model
+# Orange always stands to the right of blue. If a target lies **inside** what the model
 # reads, it has only to copy: perfect scores, and a useless model.
 #
 # Keras has a helper. It takes the series, and the target of each window in order: the
@@ -2714,9 +2719,9 @@ print("calls of prepare in three epochs of eight rows:", len(calls))
 # | a stream, many files | `tf.data.Dataset` |
 # | made by Python code, by number | `PyDataset` |
 # | made by Python code, one after the other | `from_generator` |
-# | a PyTorch `DataLoader`, a grain loader | that loader; labels and weights inside |
+# | a PyTorch `DataLoader`, a grain loader | that loader, as it is (not shown here) |
 #
-# <details><summary>If you meet this in older code</summary>
+# <details><summary><b>If you meet this in older code</b></summary>
 #
 # | old | today |
 # |---|---|
@@ -2756,6 +2761,17 @@ print("calls of prepare in three epochs of eight rows:", len(calls))
 
 # %%
 progress("03")
+
+# %% [markdown]
+# ## Five habits from this lesson
+#
+# | habit | because |
+# |---|---|
+# | `rows = rows.batch(4)` | every method returns a new recipe |
+# | cache before you shuffle and augment | it freezes what comes before |
+# | split before you shuffle | each epoch draws anew, and the parts would mix |
+# | `shuffle(len(x))`, before `batch` | a small buffer leaves sorted rows sorted |
+# | labels by the table's index, in pandas | `fit` matches rows by position |
 
 # %% [markdown]
 # ## You can now

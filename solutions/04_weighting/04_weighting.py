@@ -6,9 +6,9 @@
 # They also change what every logged number means, and some ways of passing them do
 # nothing at all, without a word.
 #
-# Eight exercises (29 points) and a question (2 points), about two and a half hours.
-# After the exercise on weighted validation is a good place for a break.
-# You need lessons 02 and 03.
+# Eight exercises (29 points) and a question (2 points), about three hours. After the
+# exercise on weighted validation is a good place for a break. You need lessons 02 and
+# 03.
 
 # %%
 import keras
@@ -93,7 +93,8 @@ plots.boundaries(x, y, models, "Weights push the border into the common class")
 # <details><summary>What you get</summary>
 #
 # Between the other two. About half of the rare points are found (recall 0.49 instead of
-# 0.80), and a third of the alarms is right (precision 0.33 instead of 0.15).
+# 0.80), and a third of the alarms is right (precision 0.33 instead of 0.15). Then
+# change it back and run the cell again: a later part uses this model.
 #
 # </details>
 
@@ -395,7 +396,7 @@ count = np.bincount(labels)
 balanced = len(labels) / (2 * count)
 print("balanced:", balanced.round(3), "mean weight of a row:", balanced[labels].mean())
 print("total weight of each class:", (count * balanced).round(3))
-print("10 rows that weigh 1 total", 10 * 1.0, "and 20 that weigh 0.5", 20 * 0.5)
+print(f"10 rows of weight 1: total {10 * 1.0}; 20 of weight 0.5: total {20 * 0.5}")
 weights = {"rows": np.ones(100), "balanced": balanced[labels]}
 weights["upside down"] = count[labels] * 100 / (count**2).sum()
 plots.class_totals(labels, weights, "Total weight of each class")
@@ -704,9 +705,10 @@ for table in (None, {0: 1, 1: 5, 2: 1}, {1: 5}, {"1": 5}, [1, 5, 1], "balanced")
 # changed.
 #
 # `class_weight` and `sample_weight` exclude each other: multiply them yourself. The
-# weights of a Dataset travel inside it, as a third element. Beside arrays,
-# `sample_weight` wants NumPy (or a tensor, or pandas), also `(n, 1)`; a list or a wrong
-# length is refused. A negative weight is **not**: it rewards mistakes.
+# weights of a Dataset travel inside it, as a third element. With arrays,
+# `sample_weight` may be a NumPy array, a tensor or a pandas object, `(n,)` or `(n, 1)`.
+# A list, or a wrong length, is refused. A negative weight is **not**: it rewards
+# mistakes.
 
 # %%
 # rows: W6, W10, B24
@@ -2259,20 +2261,19 @@ plots.precision_and_recall(
 # finds a good part of the rare rows, too. For one unit, balanced weights mostly shift
 # the threshold; in larger models they also change what is learned.
 #
-# **Try it.** Draw `p_weighted` with a mark at 0.8. Would you rather use this model at
-# 0.8 or the plain one at 0.15?
+# **Try it.** Draw `p_weighted` with a mark at 0.8, and the title "The weighted model".
+# Would you rather use this model at 0.8 or the plain one at 0.15?
 #
 # <details><summary>What you get</summary>
 #
 # They are much alike, as AUC says: the weighted one finds 43 % at precision 0.37, the
-# plain one 53 % at 0.31. A slightly lower mark would make them the same.
+# plain one 53 % at 0.31.
 #
 # </details>
 #
 # To choose, you need one number. F1 is common: 2 · hits / (alarms + rare rows), where
 # alarms are all rows called rare, and hits those of them that are. It is high only if
-# precision *and* recall are. Accuracy is no help, it was best where hardly anything was
-# found.
+# precision *and* recall are. Accuracy is no help: it rewards finding nothing.
 
 # %% [markdown]
 # ### Exercise: the best threshold
@@ -2550,21 +2551,19 @@ for name, bias, table in (("plain", base_rate, None), ("weighted", 0.0, balanced
 print(tf.math.confusion_matrix(y_test, p >= best).numpy())
 
 # %% [markdown]
-# > **If you meet this in older code.**
-# >
-# > <details><summary>What it was, what happens today, what to write</summary>
-# >
-# > | old | today | write |
-# > |---|---|---|
-# > | `compile(sample_weight_mode="temporal")` | TypeError | weights of shape `(n, T)` |
-# > | `class_weight="balanced"`, `"auto"`, a list | AttributeError | a dict |
-# > | `class_weight={"out": {0: 1, 1: 9}}` | ignored with arrays! | row weights |
-# > | a class weight per output | ValueError | a row weight per output |
-# > | `fit_generator(..., class_weight=)` | gone | `fit(Dataset of (x, y, w))` |
-# > | `losses.Reduction.SUM`, `"auto"` | gone, ValueError | `"sum"`, no argument |
-# > | `loss_weights` for classes | weights *outputs* | `class_weight` |
-# >
-# > </details>
+# <details><summary><b>If you meet this in older code</b></summary>
+#
+# | old | today | write |
+# |---|---|---|
+# | `compile(sample_weight_mode="temporal")` | TypeError | weights of shape `(n, T)` |
+# | `class_weight="balanced"`, `"auto"`, a list | AttributeError | a dict |
+# | `class_weight={"out": {0: 1, 1: 9}}` | ignored with arrays! | row weights |
+# | a class weight per output | ValueError | a row weight per output |
+# | `fit_generator(..., class_weight=)` | gone | `fit(Dataset of (x, y, w))` |
+# | `losses.Reduction.SUM`, `"auto"` | gone, ValueError | `"sum"`, no argument |
+# | `loss_weights` for classes | weights *outputs* | `class_weight` |
+#
+# </details>
 
 # %%
 # rows: W9, W14

@@ -7,9 +7,8 @@
 # The total says nothing about that. In this lesson every question gets its own name,
 # loss, metric and weight, and you can read off who did what.
 #
-# Eight exercises (29 points) and a question (2 points), about two and a half hours.
-# After the exercise on losses is a good place for a break.
-# You need lesson 04.
+# Eight exercises (29 points) and a question (2 points), about three hours. After the
+# exercise on losses is a good place for a break. You need lesson 04.
 
 # %%
 import keras

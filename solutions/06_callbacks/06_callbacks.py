@@ -7,8 +7,8 @@
 # was missing are three objects in a list. In this lesson you learn to use them, to
 # predict what they do before you wait a night for it, and to write your own.
 #
-# Ten exercises (34 points) and a question (2 points), about three and a half hours, in
-# three parts with a good place for a break between them. You need lesson 02.
+# Ten exercises (34 points) and a question (2 points), about four hours, in three parts
+# with a good place for a break between them. You need lesson 02.
 
 # %%
 import contextlib

@@ -7,8 +7,9 @@
 # none. Nor can it train two networks in turns, or do anything else between gradient and
 # update. In this lesson you open it, and write its loop yourself.
 #
-# Twelve exercises (45 points) and a question (2 points), about five hours. Take them in
-# five sittings; a line says where each one ends. You need lessons 02 and 06.
+# Twelve exercises (45 points) and a question (2 points), about five and a half hours.
+# Take them in five sittings; a line says where each one ends. You need lessons 02 and
+# 06.
 
 # %%
 import tempfile

@@ -7,9 +7,9 @@
 # **which digit** it is and **how far it leans**, from real scans of which only a part
 # was measured. You decide how; the numbers to reach are fixed.
 #
-# Seven exercises (40 points) and a question (2 points), about three hours and a half.
-# After the exercise on training is a good place for a break.
-# You need lessons 05 and 07.
+# Seven exercises (40 points) and a question (2 points), about three and a half hours.
+# After the exercise on training is a good place for a break. You need lessons 05 and
+# 07.
 
 # %%
 import contextlib
