@@ -548,6 +548,18 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         "model.losses",
     ),
     "penalties twice": (of_step(penalised, penalty=2), 1, "regularisation", "twice"),
+    "half of the penalties": (
+        of_step(penalised, penalty=0.5),
+        1,
+        "regularisation",
+        "count 0.50 times",
+    ),
+    "penalties by the row, Adam": (
+        of_step(lambda: penalised(adam()), penalty=1 / 32),
+        1,
+        "regularisation",
+        "count 0.03",
+    ),
     "penalties only reported": (
         of_step(penalised, returns=lambda loss, y, p: ENTROPY(y, p)),
         1,
@@ -724,7 +736,7 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         lambda: by_hand(0.3),
         1,
         "gradient",
-        "the step of `hidden/kernel`, as of all, is 0.30 times fit's: is it the",
+        "all steps (`hidden/kernel` and the others) are 0.30 times fit's: is it the",
     ),
     "nearly fit's gradient": (
         of_step(plain, change=nearly),
@@ -750,7 +762,7 @@ STEPS = {  # name: (case, step, quantity, words of the sentence)
         of_step(plain, change=clip_together),
         1,
         "gradient",
-        "the norm of all is 0.05: is it clipped",
+        "the norm of all together is 0.05: clipped",
     ),
     "clipped by value": (
         of_step(plain, change=clip_values),

@@ -240,7 +240,13 @@ STEPS = {  # name: (model, step of the model, step, quantity, words)
         "BatchNorm",
         "moving_",
     ),
-    "a stronger penalty": (with_penalty, stronger_penalty, 1, "loss", "the loss is"),
+    "a stronger penalty": (
+        with_penalty,
+        stronger_penalty,
+        1,
+        "regularisation",
+        "count 10.00 times",
+    ),
     "loss not scaled": (unscaled, tape_step, 1, "gradient", "scale_loss"),
     "a hidden optimizer": (
         lambda: plain(adam()),
@@ -371,6 +377,12 @@ def forget_head(model, epoch):
             slot.assign(0 * slot)
 
 
+def forget_past(model, epoch):
+    for slot in model.optimizer.variables:
+        if epoch and len(slot.shape):
+            slot.assign(0 * slot)
+
+
 def clip_later(model, epoch):
     model.optimizer.global_clipnorm = 0.05 if epoch else None
 
@@ -489,6 +501,12 @@ LOOPS = {  # name: (case, epoch, quantity, words)
         "optimizer",
         "what the optimizer keeps of `dense",
     ),
+    "momentum set back": (
+        lambda: parity.loop(by_epoch(forget_past), plain(adam()), DATASET),
+        2,
+        "optimizer",
+        "what the optimizer keeps of past gradients starts anew in every epoch",
+    ),
     "clipped in epoch 2": (
         lambda: parity.loop(by_epoch(clip_later), plain(), DATASET),
         2,
@@ -580,6 +598,16 @@ def test_what_is_wrong_in_a_later_epoch_or_in_the_model_is_named(name):
     assert words in report.sentence, report
 
 
+def test_logs_are_counted_of_the_whole_loop_only():
+    def forget_all(model, epoch):
+        for slot in model.optimizer.variables:
+            slot.assign(0 * slot if epoch else slot)
+
+    report = parity.loop(by_epoch(forget_all), plain(adam()), DATASET)
+    assert "there is no update in epoch 2" in report.sentence
+    assert "returned" not in report.sentence, report
+
+
 @pytest.mark.parametrize("change", [freeze_second, compile_as_text])
 def test_what_a_loop_sets_in_the_model_is_put_back(change):
     model = plain(adam())
@@ -648,7 +676,7 @@ def test_an_optimizer_may_know_the_variables_in_any_order(own):
     assert report.first is None, report
     wrong = tape_step(model, apply=reversed_apply(own()), factor=2.0)
     report = parity.steps(wrong, model, BATCHES)
-    assert "2.00 times that of fit" in report.sentence, report
+    assert "2.00 times fit's" in report.sentence, report
 
 
 def test_what_explodes_in_fit_is_compared_up_to_there():

@@ -169,6 +169,7 @@ class Detective:
         yield from several[1:]
         if self.penalty:
             yield Mistake(penalty=2.0)
+            yield from self._shares()
         for training in (True, False):
             for penalty in (1.0, 0.0) if self.penalty else (1.0,):
                 start = {"training": training, "penalty": penalty}
@@ -183,6 +184,12 @@ class Detective:
         if isinstance(self.bench.fit_optimizer, keras.optimizers.LossScaleOptimizer):
             yield Mistake(scaled=False)
         yield Mistake(masked=False)
+
+    def _shares(self):
+        """The penalties times the factor that the loss tells, if it is one."""
+        loss = self.yours.loss
+        if loss is not None and np.ndim(loss) == 0 and np.isfinite(loss):
+            yield Mistake(penalty=float(1 + (loss - self.fit.loss) / self.penalty))
 
     def _run(self, mistake):
         self.bench.put(self.before)
@@ -236,6 +243,8 @@ class Detective:
                 f"{what} count twice: is `model.losses` added to a loss that has it "
                 "already, as that of `compute_loss`?"
             )
+        if penalty != 0:
+            return f"{what} count {times(penalty)} times, and for fit once"
         if loss_differs or self.yours.loss is None:
             return f"{what} are not in the gradient: add `model.losses` inside the tape"
         return (
@@ -470,12 +479,12 @@ class Detective:
 
     def _scaled(self, ratio):
         """What is told of a gradient or step that is a multiple of fit's."""
-        first = f"`{name(self.comparison.trainable[0])}`, as of all, is {times(ratio)}"
+        first = f"(`{name(self.comparison.trainable[0])}` and the others)"
         if self.comparison.used is not None:
-            return f"the gradient of {first} times that of fit"
+            return f"all gradients {first} are {times(ratio)} times fit's"
         return (
-            f"the step of {first} times fit's: is it the gradient or the learning rate"
-            f"{self._old_rate(ratio)}?"
+            f"all steps {first} are {times(ratio)} times fit's: is it the gradient or "
+            f"the learning rate{self._old_rate(ratio)}?"
         )
 
     def _old_rate(self, ratio):

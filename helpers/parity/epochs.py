@@ -40,8 +40,8 @@ def loop(train, model, dataset, epochs=2):
     if least > 3 or most < 3:
         number = most if most < 3 else least
         raise ParityError(
-            f"`train` takes {counted(number, 'argument')}; give a function "
-            "`train(model, dataset, epochs)` that runs whole epochs."
+            f"`train` takes {counted(number, 'argument')}; give, or wrap yours as, a "
+            "function `train(model, dataset, epochs)` that runs whole epochs."
         )
     whole = isinstance(epochs, (int, np.integer)) and not isinstance(epochs, bool)
     if not whole or epochs < 1:

@@ -97,7 +97,7 @@ class LaterEpochs(Runs):
         words = f"there is no update in epoch {epoch}"
         if not 0 < self.returned < self.epochs:
             return f"{words}: is an iterator used up?"
-        logs = f"{self.returned} logs for {self.epochs} epochs"
+        logs = f"{counted(self.returned, 'log')} for {self.epochs} epochs"
         return f"{words}, and your loop returned {logs}: does it end early?"
 
     def _why(self, fit, mine, apart, epoch, runs):
@@ -145,6 +145,9 @@ class LaterEpochs(Runs):
         trainable, optimizer = bench.trainable(), bench.fit_optimizer.variables
         slots = {id(v) for v in optimizer} & self.begin.keys()
         yield "optimizer slot", "the optimizer starts", slots
+        past = {id(v) for v in optimizer if len(v.shape)} & slots
+        what = "what the optimizer keeps of past gradients starts"
+        yield "optimizer slot", what, past
         yield "weights", "the weights start", {id(v) for v in trainable}
         others = {id(v) for v in bench.others()}
         if others:

@@ -65,7 +65,7 @@ def clipped(yours, expected):
         return f"each gradient is clipped to the norm {limit:.4g}, and fit's is not"
     norm, ratio = np.linalg.norm(mine), proportion(mine, fits)
     if ratio is not None and 0 < ratio < 1 and is_round(norm):
-        return f"the norm of all is {norm:.4g}: is it clipped, where fit's is not?"
+        return f"the norm of all together is {norm:.4g}: clipped, where fit's is not?"
     return ""
 
 

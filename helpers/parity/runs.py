@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from helpers.parity.bench import ParityError, counter_of, numbers, refused, told_of
-from helpers.parity.compare import are_broken, name, same, tolerance
+from helpers.parity.compare import are_broken, counted, name, same, tolerance
 from helpers.parity.logs import read_epochs
 from helpers.parity.stepwise import copied, gathered, listed
 
@@ -128,8 +128,8 @@ class Runs:
         self.returned = len(rows)
         if rows and len(rows) != epochs:
             self.unread = (
-                f" Your loop returned {len(rows)} logs for {epochs} epochs; they were "
-                "not compared."
+                f" Your loop returned {counted(len(rows), 'log')} for {epochs} epochs: "
+                "give one for each; they were not compared."
             )
             rows = []
         return (rows[-1].get("loss") if rows else None), rows
@@ -137,12 +137,12 @@ class Runs:
     @contextlib.contextmanager
     def _only(self, batches=None, epochs=1):
         """Run on other batches and for another number of epochs inside."""
-        whole = self.batches, self.epochs
+        whole = self.batches, self.epochs, self.returned
         self.batches, self.epochs = batches or self.batches, epochs
         try:
             yield
         finally:
-            self.batches, self.epochs = whole
+            self.batches, self.epochs, self.returned = whole
 
     def _twins(self):
         """Runs of fit from weights that differ in their last digit."""
@@ -167,7 +167,9 @@ class Runs:
             part = self.given.skip(skip).take(count)
 
         def call():
+            whole = self.returned, self.unread
             rows = self._read(1, self.train(self.bench.model, part, 1))[1]
+            self.returned, self.unread = whole  # what is told is told of whole runs
             return rows[-1] if rows else None
 
         return call

@@ -2021,10 +2021,10 @@ def step_loss(y, p, w):
 # %% [markdown]
 # ## A better start
 #
-# Back to the rare class. Our fresh model has a kernel of 0 and says 0.5 to everything.
-# It spends its first epochs on learning that most rows are 0. You can tell it: with a
-# kernel of 0 the output is sigmoid(bias), and it equals the share p of class 1 if the
-# bias is log(p / (1 - p)).
+# Back to the rare class. Our fresh model has a kernel (the weights that multiply the
+# inputs) of 0 and says 0.5 to everything. It spends its first epochs on learning that
+# most rows are 0. You can tell it: with a kernel of 0 the output is sigmoid(bias), and
+# it equals the share p of class 1 if the bias is log(p / (1 - p)).
 
 # %%
 # rows: W22

@@ -91,10 +91,17 @@ for steps in (100, 3, 2, 1):
 # %% [markdown]
 # One step short: no error in `predict`, only NaN, the mean of nothing. (Called
 # directly, the model refuses.) Two steps short: an error. Padding closes the gap:
-# `padding="same"` adds zeros around the series, so that even one step is enough. Try
-# it: add it to `ts_conv` in `pen_model` and run both cells again (look at `ts_conv`: it
-# keeps all steps now). Habit: try the shortest input that can ever come before you
-# train.
+# `padding="same"` adds zeros around the series, so that even one step is enough. Habit:
+# try the shortest input that can ever come before you train.
+#
+# **Try it.** Add it to `ts_conv` in `pen_model` and run both cells again. What changes
+# in the picture? Predict first. Then take it out again.
+#
+# <details><summary>What you get</summary>
+#
+# `ts_conv` keeps all `T` steps, and a series of one step gives numbers.
+#
+# </details>
 #
 # Keras has its own drawing, `plot_model`. It needs Graphviz and `pydot` on the machine.
 # `summary()` always works, and so does a loop over the layers.
@@ -631,8 +638,8 @@ plots.weight_order(weights, small("list").output_names)
 # `digit` took the first place, `score_output` the second, and that was right by luck.
 # Habit: dict with dict, and the same keys in both.
 #
-# Try it: train `pen_model` again with `loss_weights` 0.05 for the seconds and 1 for the
-# digits, and give `LiveParts` the same weights. Predict the first bar.
+# **Try it.** Train `pen_model` again with `loss_weights` 0.05 for the seconds and 1 for
+# the digits, and give `LiveParts` the same weights. Predict the first bar.
 #
 # <details><summary>The first bar</summary>
 #
@@ -1496,12 +1503,11 @@ plots.weight_changes(changes, "Training the digits leaves only the seconds alone
 # otherwise, as in `pen_model`) or as a list in either order; `model.output` tells.
 # `head` is one of these names, `y` a dict with the targets of this head only.
 #
-# Compile with `keras.optimizers.SGD(learning_rate)`; only this head's loss counts:
-# mean squared error for `score_output`, sparse cross-entropy from logits for
-# `class_output`. Train for `epochs` epochs with the default batch size, and return the
-# `History`. The other head must not move (without a loss, or with made-up targets and
-# the loss weight 0), everything in front of `head` must. Leave no layer frozen.
-# 15 minutes.
+# Compile with `keras.optimizers.SGD(learning_rate)`; only this head's loss counts: mean
+# squared error for `score_output`, sparse cross-entropy from logits for `class_output`.
+# Train for `epochs` epochs with the default batch size, and return the `History`. The
+# other head must not move (no loss, or made-up targets and the loss weight 0); all in
+# front of `head`, the *trunk*, must. Leave no layer frozen. 15 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2243,7 +2249,7 @@ print("... with mode='max':         ", watched("val_class_output_accuracy", mode
 #
 # <details><summary>Hint 1</summary>
 #
-# How is this number called in the history, from left to right?
+# What is this number called in the history, from left to right?
 #
 # </details>
 # <details><summary>Hint 2</summary>

@@ -4,7 +4,7 @@
 # Training ran all night. Its best model was there at epoch 9. Nobody stopped it, it
 # went on and got worse, and at epoch 57 the machine was restarted. In the morning there
 # is neither the best model nor the last one: nothing was ever written to disk. All that
-# was missing are three objects in a list. In this lesson you learn to use them, to
+# was missing were three objects in a list. In this lesson you learn to use them, to
 # predict what they do before you wait a night for it, and to write your own.
 #
 # Ten exercises (34 points) and a question (2 points), about four hours, in three parts
@@ -70,11 +70,12 @@ plots.hook_lanes(calls, lit="epoch_end")
 
 # %% [markdown]
 # Validation (the lanes "test") lies **inside** the epoch: when `on_epoch_end` is
-# called, the validation values are there. **Try it:** change `lit` to
-# `"train_batch_end"`, then to `"test_begin"`. How many diamonds will you see? Predict
-# first.
+# called, the validation values are there.
 #
-# <details><summary>How many</summary>
+# **Try it.** Change `lit` to `"train_batch_end"`, then to `"test_begin"`. How many
+# diamonds will you see? Predict first.
+#
+# <details><summary>What you get</summary>
 #
 # Four: 2 epochs of 2 batches. And two: validation runs once per epoch. `evaluate` calls
 # the same test hooks; `predict` has four of its own, such as `on_predict_batch_end`.
@@ -293,8 +294,8 @@ class BatchLosses(keras.callbacks.Callback):
 
 
 # %% mistake: all batches have the same size
-"""`k·L − (k−1)·K` is right while all batches are equally large. A smaller last batch
-has a smaller share: count rows instead of batches."""
+"""You weigh the means by numbers of batches, which is right while all batches are
+equally large. A smaller last batch has a smaller share: weigh them by rows."""
 
 
 class BatchLosses(keras.callbacks.Callback):
@@ -1408,8 +1409,8 @@ replayed = stop_after(night_values, patience=5, restore_best_weights=True)
 plots.early_stop(night_values, replayed)
 
 # %% [markdown]
-# **Try it:** `patience=1`, then `patience=60`, then without `restore_best_weights`.
-# Watch which epoch's weights are kept.
+# **Try it.** `patience=1`, then `patience=60`, then `patience=5` again, without
+# `restore_best_weights`. Which epoch's weights are kept? Predict first.
 #
 # <details><summary>What you get</summary>
 #
@@ -1438,11 +1439,9 @@ plots.early_stop(night_values, replayed)
 # %%
 # rows: K8, K10
 steady = [1.0, 0.995, 0.991, 0.985, 0.98, 0.97]
-print("min_delta 0.01, patience 1:", stop_after(steady, min_delta=0.01)["epochs"])
-print(
-    "min_delta 0.01, patience 4:",
-    stop_after(steady, min_delta=0.01, patience=4)["epochs"],
-)
+for patience in (1, 4):
+    stopped = stop_after(steady, min_delta=0.01, patience=patience)
+    print(f"min_delta 0.01, patience {patience}:", stopped["epochs"])
 early = [0.2, 0.9, 0.8, 0.7, 0.75, 0.76, 0.77]
 print("a lucky first epoch:       ", stop_after(early, patience=2)["epochs"])
 late = {"start_from_epoch": 3, "patience": 2}
@@ -1487,8 +1486,8 @@ print("val_loss, no val data:", ran("val_loss"))
 # %% [markdown]
 # ### Quiz: it never stops
 #
-# `EarlyStopping("val_accuracy", patience=3)` ran for 200 epochs, with a warning in
-# each. The history has the keys `loss`, `accuracy`. What is missing?
+# `EarlyStopping("val_accuracy", patience=3)` ran for 200 epochs, with a warning (Python
+# shows it once). The history has the keys `loss`, `accuracy`. What is missing?
 #
 # <details><summary><code>mode="max"</code></summary>
 #
@@ -2123,10 +2122,10 @@ with tempfile.TemporaryDirectory() as folder:
     print("best only:", outcome(lambda: stand_in().fit(*four_rows, **run)))
 
 # %% [markdown]
-# What is in such a file? Or you write it yourself, in a callback of your own: after all
-# it is one line, `self.model.save(...)`. A `.keras` file brings back the model, how it
-# was compiled, and the optimizer's state. `export` writes a SavedModel for serving,
-# which Keras does not load to train on.
+# What is in such a file? Write one yourself and look; in a callback of your own it is
+# one line, `self.model.save(...)`. A `.keras` file brings back the model, how it was
+# compiled, and the optimizer's state. `export` writes a SavedModel for serving, which
+# Keras does not load to train on.
 
 # %%
 # rows: K25, K26
@@ -2756,7 +2755,7 @@ plots.rates(lines, "Counted in epochs, the plan is over within the first one", 4
 
 # %% [markdown]
 # In a training you can watch it. Below, an epoch has 4 batches, and after every 4 steps
-# the rate is halved at one blow (`staircase=True`; without it, it falls a little in
+# the rate is halved all at once (`staircase=True`; without it, it falls a little in
 # every step). The rate is read *after* each update, so it belongs to the next one: the
 # fourth number is 0.5 already, and the second epoch is the first to use it. The second
 # cell asks the built-in schedules for their edges, where a plan goes wrong by one.
@@ -3297,7 +3296,8 @@ print("factor=1:                ", outcome(lambda: cut(flat, factor=1.0)))
 # takes 1 from the `cooldown`; the one that uses it up is counted already, so a cooldown
 # of 1 changes nothing. A new best is noted all the same: after the dip to 0.5, a loss
 # of 0.8 is no gain.
-#
+
+# %% [markdown]
 # `LearningRateScheduler` asks a function of yours before each epoch, and wants a float.
 # Both callbacks **set** the rate; where a schedule is in charge, they cannot (second
 # cell). Habit: one hand on the learning rate, if need be a callback of your own.
@@ -3721,10 +3721,12 @@ plots.range_test(tried, seen, running)
 # Left: too small, nothing happens. Then the loss falls, and beyond the lowest point the
 # steps are too long and it jumps up. A good start is about a tenth of the rate where it
 # is lowest, where it falls steeply. The dashed line is the running mean, as `logs`
-# would tell it: the valley is shallow, and in the wrong place. **Try it:** the same
-# with `keras.optimizers.Adam()`. Where do you expect the valley?
+# would tell it: the valley is shallow, and in the wrong place.
 #
-# <details><summary>Where it is</summary>
+# **Try it.** The same with `keras.optimizers.Adam()`. Where will the valley be? Predict
+# first.
+#
+# <details><summary>What you get</summary>
 #
 # Much further left. Adam's steps are about as long as its rate, however small the
 # gradient: 0.01 is large for Adam and small for SGD.
@@ -3759,8 +3761,9 @@ plots.range_test(tried, seen, running)
 # </details>
 # <details><summary>Hint 3</summary>
 #
-# With equal batches the loss of batch b of an epoch is `(b+1)·L − b·K`. `b` is the
-# number that the hook is told; your own k goes on over epochs.
+# With equal batches, the loss of batch `b` of an epoch is `(b + 1) * now - b * before`:
+# `logs["loss"]` in this hook and in the one before. `b` is the number that the hook is
+# told; your own k goes on over epochs.
 #
 # </details>
 
@@ -3867,7 +3870,7 @@ class LRFinder(keras.callbacks.Callback):
 
 # %% mistake: logs hold the loss of the batch
 """You store running means. They react late, and the valley seems to lie at far too
-large rates. Take the batch's own loss: `(b+1)·L − b·K`."""
+large rates. Take the batch's own loss: `(b + 1) * now - b * before`."""
 
 
 class LRFinder(keras.callbacks.Callback):

@@ -2,10 +2,10 @@
 # # Loops from scratch
 #
 # You stack eight layers, `fit` runs, and after five epochs the accuracy is 10 percent.
-# A worse learning rate? A broken label? Or does the first layer never hear from the
-# loss? `fit` cannot tell you: it computes a gradient for every weight and shows you
-# none. Nor can it train two networks in turns, or do anything else between gradient and
-# update. In this lesson you open it, and write its loop yourself.
+# A bad learning rate? Wrong labels? Or does the first layer never hear from the loss?
+# `fit` cannot tell you: it computes a gradient for every weight and shows you none. Nor
+# can it train two networks in turns, or do anything else between gradient and update.
+# In this lesson you open it, and write its loop yourself.
 #
 # Twelve exercises (45 points) and a question (2 points), about five and a half hours.
 # Take them in five sittings; a line says where each one ends. You need lessons 02 and
@@ -846,10 +846,11 @@ def sgd_step(model, loss_fn, x, y, learning_rate):
 # %% [markdown]
 # ## Where the gradient gets lost
 #
-# Back to the model that does not learn. One tape call on one batch is enough: the norm
-# of each kernel's gradient, and how far a step would move the kernel, measured by its
-# own size: a step of plain gradient descent with rate 0.1, not of the Adam from above.
-# About one thousandth per step is healthy.
+# Back to the model that does not learn. One tape call on one batch is enough. Left: the
+# **norm** of each kernel's gradient, the length of all its numbers taken as one arrow.
+# Right: how far a step of plain gradient descent with rate 0.1 (not of the Adam from
+# above) would move the kernel, as a share of the kernel's own norm. About one
+# thousandth per step is healthy.
 
 
 # %%
@@ -1523,8 +1524,11 @@ def digit_model():
 # `parity.steps` notes weights, statistics and the optimizer's state, lets `fit` take a
 # step, puts everything back, lets your step do the same batch, and compares. Up to the
 # first difference, each of your steps begins where `fit` stands, and that difference is
-# all it tells: what comes later may follow from it. Before you run the cell: which two
-# things does `hasty_step` leave out?
+# all it tells: what comes later may follow from it. `(then also: ...)` lists what else
+# differs in that step; an *optimizer slot* is what the optimizer keeps for each weight,
+# such as its momentum. `step(x, y)` returns its loss, a dict of logs, or nothing.
+#
+# Before you run the cell: which two things does `hasty_step` leave out?
 
 
 # %%
@@ -1571,9 +1575,10 @@ report.show()
 # What is left lies in the blue band: rounding, in the last digits of a number.
 # Habit: before you trust a loop of your own, let it run beside `fit` for ten batches.
 #
-# `parity.loop(train, model, dataset, epochs)` compares whole loops. Their mistakes live
-# between the steps: at the end of an epoch, and in the last batch. The next loop does
-# every step right. What is wrong with it?
+# `parity.loop(train, model, dataset, epochs)` compares whole loops. `train(model,
+# dataset, epochs)` returns, for each epoch, a dict of logs or a pair `(loss, metric)`.
+# Mistakes of loops live between the steps: at the end of an epoch, and in the last
+# batch. The next loop does every step right. What is wrong with it?
 
 
 # %%
@@ -1595,17 +1600,36 @@ print(parity.loop(hasty_loop, model, uneven))
 #
 # **Try it.** Change one thing in `right_step`, and predict the sentence: `loss = 2 *
 # loss` inside the tape; `apply` called twice; lists that end one entry early, `[:-1]`
-# on both; `keras.optimizers.SGD(0.1)`, made outside of the step.
+# on both; `keras.optimizers.SGD(0.1)`, made outside of the step. Change it back
+# afterwards.
 #
 # <details><summary>What it says</summary>
 #
-# The gradient is 2.00 times that of fit. The optimizer took 2 updates where fit took 1.
-# `logits/bias` was not updated. The learning rate is 0.1 (fit: 0.5).
+# The loss is 6.03 (fit: 3.015), and all gradients are 2.00 times fit's. The optimizer
+# took 2 updates where fit took 1. `logits/bias` was not updated. The learning rate is
+# 0.1 (fit: 0.5).
 #
 # With Adam, a doubled gradient moves the weights as before: Adam divides it out again.
-# Only what the optimizer remembers tells them apart.
+# The loss that you return, and what the optimizer remembers, tell them apart.
 #
 # </details>
+
+# %% [markdown]
+# And your own `train`, from above? It takes more arguments than `parity.loop` gives, so
+# wrap it.
+
+
+# %%
+# rows: G9
+def mine(model, dataset, epochs):
+    metric = keras.metrics.SparseCategoricalAccuracy()
+    return train(model, model.optimizer, loss_fn, metric, dataset, epochs)
+
+
+try:
+    print(parity.loop(mine, digit_model(), uneven))
+except NotImplementedError:
+    print("Write `train` first.")
 
 # %% [markdown]
 # ### Exercise: the first step apart
@@ -2884,7 +2908,8 @@ for rows in (slice(16), slice(16, None)):
 # parts that is enough: it averages over *calls*. Parts of different sizes you have to
 # weigh by their rows.
 #
-# BatchNormalization is the one thing that does notice: it sees 16 rows at a time.
+# BatchNormalization does notice: it sees 16 rows at a time. (Dropout draws other
+# numbers, too.)
 #
 # ## Clip: which direction do you go?
 #
@@ -2927,7 +2952,8 @@ plots.clipping(gradients, ways, ("first tensor", "second tensor"))
 #
 # Two more things an optimizer does to weights, gradient or not. `weight_decay` shrinks
 # them a little in every step. `use_ema` keeps the moving average of lesson 06; `fit`
-# puts it in place of the weights at its end, in your loop **you** do.
+# puts it in place of the weights at its end, in your loop **you** do, with
+# `optimizer.finalize_variable_values(variables)`.
 
 
 # %%
@@ -3296,8 +3322,8 @@ with tempfile.TemporaryDirectory() as folder:
 # %% [markdown]
 # Callbacks work in your loop, too, if you call their hooks yourself. `CallbackList`
 # does it for all of them at once. `EarlyStopping` sets `model.stop_training`, as in
-# lesson 06: look at it, nobody else will. And say `mode=`, for a model that was never
-# compiled it cannot guess.
+# lesson 06: look at it, nobody else will. And say `mode=`: of a model that was never
+# compiled, Keras knows the direction of the loss only.
 
 # %%
 # rows: G23
@@ -4643,8 +4669,8 @@ print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
 # %% [markdown]
 # ### Exercise: six patients
 #
-# Write the six functions, without `sick_`, so that they do what their first line says,
-# and `diagnose(name)`, the letter of the illness.
+# Write the six functions, without `sick_`, doing what their first line says, and
+# `diagnose(name)`, the letter of the illness.
 #
 # | | illness |
 # |---|---|
@@ -4657,7 +4683,8 @@ print("clip_and_update:", outcome(lambda: sick_clip_and_update(*call)))
 #
 # `slopes` calls the model as in training, without penalties. In `two_norms`, a variable
 # out of reach adds nothing (`unconnected_gradients` cannot help with Keras' weights).
-# `clip_and_update` scales gradients down to the global norm `most`. 25 minutes.
+# `clip_and_update` scales gradients whose global norm is above `most` down to it.
+# 25 minutes.
 #
 # <details><summary>Hint 1</summary>
 #

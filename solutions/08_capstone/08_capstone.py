@@ -21,6 +21,7 @@ import warnings
 import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from helpers import data, parity, plots
 from helpers.checks import AnyOrder, EqualOrNot, check, hint, progress, solution
@@ -110,10 +111,10 @@ print("gap filled, weight 0:  ", round(weighted, 3))
 # `(x, y, w)`, training and validation, with dicts `y` and `w` of the same keys.
 #
 # - `num_validation` rows, drawn with `seed`, are held out; no row is lost.
-# - `y`: whole numbers `(b,)`; float32 `(b, 1)`, 0 for a gap.
-# - `w`, float32 `(b,)`: for the lean 1, for a gap 0. For the digit its `class_weight`
-#   (a dict; 1 where it has none), in validation always 1.
-# - Training comes in a new order every epoch, smaller last batch included.
+# - `y`: `"digit"`, integers `(b,)`; `"lean"`, float32 `(b, 1)`, 0 in a gap.
+# - `w`, float32 `(b,)`: `"lean"`, 1 where it was measured, 0 in a gap; `"digit"`, its
+#   `class_weight` (a dict; 1 where it has none), in validation always 1.
+# - Training: a new order every epoch; the smaller last batch is kept.
 #
 # Change neither `x` nor `y`. 25 minutes.
 #
@@ -978,7 +979,7 @@ check("08/compile_reader", evidence)
 
 # %% mistake: a gap with weight 0 is left out everywhere
 """`lean_mae` stands in your `metrics`, which never look at weights: the filled gaps are
-counted as if somebody had measured 0 degrees. It belongs into `weighted_metrics`."""
+counted as if somebody had measured 0 degrees. It belongs in `weighted_metrics`."""
 
 
 class MacroF1(keras.metrics.F1Score):
@@ -1722,10 +1723,11 @@ def scores_of(model):
 print("the plain reader:", scores_of(plain))
 
 # %% [markdown]
-# Its digits miss the floor of 0.93 by two images; its lean is far from its own: a line
-# through the ink is no weighted sum of pixels. Try it: train the plain reader with
-# `loss_weights` of 1 and 1. What does the larger weight do to the lean, and what to
-# the digits?
+# Its digits miss the floor of 0.93 by two images; its lean, 4.0 degrees off, is far
+# from the floor of 2.5: a line through the ink is no weighted sum of pixels.
+#
+# **Try it.** Train the plain reader with `loss_weights` of 1 and 1. What does the
+# larger weight do to the lean, and what to the digits? Predict first.
 #
 # <details><summary>What you get</summary>
 #
@@ -1757,10 +1759,9 @@ print("the plain reader:", scores_of(plain))
 # - `"scores"`, the validation macro-F1 of every epoch trained, and `"best_epoch"`,
 #   from 1.
 #
-# The same seed gives the same reader and rows held out, another seed others.
-# Rows held out are never trained on, test digits not touched: on those the
-# reader reaches the three floors. The check trains for real, up to a minute.
-# 35 minutes.
+# The same seed gives the same reader and rows held out, another seed others. Rows held
+# out are not trained on, test digits not looked at: on the test digits the check wants
+# the three floors. It trains for real, up to a minute. 35 minutes.
 #
 # <details><summary>Hint 1</summary>
 #
@@ -2555,8 +2556,8 @@ print("built by the first step:", traces(False), "built before:", traces(True))
 #
 # Write `tape_train(model, losses, loss_weights, optimizer, dataset, epochs,
 # clip_norm)`: dicts of Keras losses and their weights by output, a built optimizer, and
-# batches `(x, y, w)` with dicts `y` and `w`. Do what `fit` does with them, in their
-# order:
+# batches `(x, y, w)` with dicts `y` and `w`. Do with each batch, in order, what `fit`
+# does:
 #
 # - the total is the weighted sum of the losses, each with its row weights, plus
 #   `model.losses`; layers know that they are being trained;
@@ -2574,7 +2575,7 @@ print("built by the first step:", traces(False), "built before:", traces(True))
 # <details><summary>Hint 2</summary>
 #
 # `losses[name](y[name], found[name], w[name])` is one number. Everything from the call
-# of the model to the total belongs into the `with` block.
+# of the model to the total belongs inside the `with` block.
 #
 # </details>
 # <details><summary>Hint 3</summary>

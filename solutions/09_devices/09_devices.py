@@ -29,9 +29,9 @@ runtime.logical_cpus(2)
 # ## Two devices out of one CPU
 #
 # Code for several devices is hard to try without several devices. TensorFlow helps: it
-# can show one CPU as two *logical* devices. The set-up cell did that. Nothing gets
-# faster, but all the dividing and adding happens as on two GPUs, so you can compare the
-# result with one device, number by number.
+# can show one CPU as two *logical* devices. The last line of the cell with the imports
+# did that. Nothing gets faster, but all the dividing and adding happens as on two GPUs,
+# so you can compare the result with one device, number by number.
 #
 # It has to be said before TensorFlow does anything at all. What if you are late?
 
@@ -1349,10 +1349,10 @@ seconds = {policy: best_of_five(policy) for policy in policies}
 plots.call_seconds(seconds, "Half the bits, and not half the time")
 
 # %% [markdown]
-# Your bars will differ from these, and from run to run: a little shorter, a little
-# longer. What you will hardly see is half the time. On a CPU mixed precision is for
-# trying out whether your code survives it. Before you decide, measure on the machine
-# that will train.
+# The bars differ from machine to machine and from run to run: a little shorter, a
+# little longer. What you will hardly see is half the time. On a CPU mixed precision is
+# for trying out whether your code survives it. Before you decide, measure on the
+# machine that will train.
 
 # %% [markdown]
 # ## Compile the step: XLA
@@ -1408,7 +1408,7 @@ plots.call_seconds(seconds, "XLA pays first, and again for each new shape")
 # %% [markdown]
 # ## Another backend: JAX
 #
-# Colab's TPU runtimes have no TensorFlow: what runs there is Keras on **JAX**. The
+# Colab's TPU runtimes come without TensorFlow: what runs there is Keras on **JAX**. The
 # backend is fixed when Keras is imported, so it has to be chosen before: with the
 # environment variable `KERAS_BACKEND`. `compile`, `fit`, `evaluate`, `predict` and
 # callbacks are the same. A `GradientTape` loop runs on TensorFlow alone.
@@ -1504,7 +1504,7 @@ for name, action in tries.items():
 #
 # <details><summary>All of it, with TPUStrategy</summary>
 #
-# No: `TPUStrategy` is part of TensorFlow, and that is not there.
+# No: `TPUStrategy` is part of TensorFlow, and that is not installed there.
 #
 # </details>
 # <details><summary><code>fit</code> with the loss, on JAX; not the loop</summary>
@@ -1706,7 +1706,8 @@ def relative_error(y_true, y_pred):
 # the same day. Each step now takes a third of the time, but the loss jumps around and
 # then stands still at a high value. She wonders whether to buy better GPUs. Name two
 # slips that would explain it, and for each a small test, with which numbers, that would
-# show it on a laptop without a GPU. Four or five sentences. 8 minutes.
+# show it on a laptop without a GPU. Four or five sentences; your teacher reads them.
+# 8 minutes.
 
 # %% answer: two_suspects, 2 points [markdown]
 # Jumping fits a step that is too long: if each replica takes the mean over its own
