@@ -76,7 +76,7 @@ def difference_errors(eps, errors):
         f"Errors over step widths from {eps[0]:.0e} to {eps[-1]:.0e}: {told}, "
         "and worse on both sides."
     )
-    title = "Too wide bends, too narrow rounds"
+    title = "Too wide: the curve spoils it; too narrow: rounding"
     show_picture(title, "step width eps", "error of the slope", alt, draw)
 
 

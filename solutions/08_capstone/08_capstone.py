@@ -1749,9 +1749,8 @@ print("the plain reader:", scores_of(plain))
 # %% [markdown]
 # ### Exercise: the whole project
 #
-# Write `project(x, y, num_validation, seed, epochs)` for data with gaps. Train a reader
-# with at most 60,000 numbers to learn for up to `epochs` epochs (25 in the check);
-# return a dict:
+# Write `project(x, y, num_validation, seed, epochs)` for data with gaps: train a reader
+# of at most 60,000 numbers for up to `epochs` epochs (25 in the check); return a dict:
 #
 # - `"model"`, with its best weights: images to `{"digit": logits, "lean": degrees}`;
 # - `"validation"`, a Dataset of batches `(x, y, w)`, the `num_validation` rows held
