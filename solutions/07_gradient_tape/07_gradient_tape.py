@@ -4815,7 +4815,7 @@ def evidence(
             {"most": size, "learning_rate": rate},
         )
     names = ["slopes", "log_slope", "descend", "two_norms", "update", "clip_and_update"]
-    yield "diagnose", lambda: {name: diagnose(name) for name in names}
+    yield "diagnose", lambda: {name: str(diagnose(name)).upper() for name in names}
 
 
 check("07/slopes", evidence)
