@@ -653,6 +653,8 @@ def _honest_trouble():
             "13", "a check copied", copied_check(), EVERYTHING, told="is there 2 times"
         ),
         Case("70", "input()", good(ask), EVERYTHING),
+        Case("70a", "a forgotten debugger", good(DEBUG), EVERYTHING),
+        Case("70b", "a variable `check`", good("check = 1"), EVERYTHING, told=""),
         Case("pasted", "a pasted picture", with_picture(), EVERYTHING, told=""),
         Case(
             "long",
@@ -701,6 +703,14 @@ def _honest_trouble():
     ]
 
 
+DEBUG = """
+import pdb
+try:
+    pdb.set_trace()
+    x = 1
+except BaseException as error:
+    print(type(error))
+"""
 AGAIN = """
 import importlib, helpers.checks, helpers.plots
 importlib.reload(helpers.plots)

@@ -3,6 +3,7 @@
 import copy
 import functools
 import json
+import signal
 import textwrap
 
 import damage as damage
@@ -173,10 +174,13 @@ def assert_stays(change):
         ("def f(x):\n    if x:\n        raise NotImplementedError()", False),
         ("def f(x):\n    raise NotImplementedError(x)", False),
         ("def f(:\n    # raise NotImplementedError()", False),
+        ("def f():\n    return 1\n    raise NotImplementedError()", False),
+        ("def f():\n    def g():\n        raise NotImplementedError()", False),
+        ("class B:\n    def f(self):\n        raise NotImplementedError()", False),
     ],
 )
 def test_a_starter_is_known_by_its_line(source, stub):
-    assert doctor._is_stub(source) == stub
+    assert doctor._is_stub(source, {"f", "A"}) == stub
 
 
 def test_copies_are_those_that_were_handed_in():
@@ -286,3 +290,94 @@ def test_a_copy_below_the_check_does_not_count():
     made["cells"].append({**check, "id": "copy of the check"})
     found = repair(damage.as_bytes(made), skeleton())
     assert answers_of(found.notebook)["mean_loss"] == old["source"]
+
+
+def mended(change):
+    """The sources of a notebook's cells after a change of the one with all answers."""
+    made = copy.deepcopy(handed_in())
+    change(made["cells"], {c.get("id"): k for k, c in enumerate(made["cells"])})
+    found = repair(damage.as_bytes(made), skeleton())
+    assert_can_be_graded(found)
+    return [cell.source for cell in found.notebook.cells], found.repairs
+
+
+def own(source):
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "id": "of mine"}
+    return cell | {"execution_count": None, "source": source}
+
+
+def imports(cells):
+    return next(c for c in cells if "from helpers.checks" in "".join(c["source"]))
+
+
+@pytest.mark.parametrize("between", [True, False])
+def test_an_example_that_was_copied_below_own_cells_runs_there_again(between):
+    def change(cells, _):
+        cells += [own("np = [1, 2]")] if between else []
+        cells.append({**imports(cells), "id": "a copy"})
+
+    sources, _ = mended(change)
+    source = "".join(imports(handed_in()["cells"])["source"])
+    assert sources.count(source) == 1 + between
+    assert sources[-1] == source or not between
+
+
+@pytest.mark.parametrize("where", ["above", "below", "instead"])
+def test_what_was_added_to_the_cell_that_installs_runs_after_it(where):
+    def change(cells, places):
+        cell = cells[places["set-up"]]
+        source = "".join(cell["source"])
+        above, below = "import math\n" + source, source + "\nimport math"
+        new = "!pip install this\nimport math"
+        cell["source"] = {"above": above, "below": below, "instead": new}[where]
+
+    sources, told = mended(change)
+    assert sources.count("import math") == 1
+    assert "What was added to the first code cell runs after it." in told
+
+
+@pytest.mark.parametrize("call", ['check("00/xent", evidence)', '# check("00/xent")'])
+def test_a_helper_stays_although_its_cell_calls_a_check(call):
+    source = f"def helper(x):\n    return x\n\n\n{call}"
+    sources, told = mended(lambda cells, places: cells.insert(9, own(source)))
+    assert source in sources and not any("xent" in one for one in told)
+
+
+def test_own_cells_are_kept_up_to_a_size(monkeypatch):
+    monkeypatch.setattr(doctor, "MOST_OWN", 100)
+    big = [own(f"x = {number * 'x'!r}") for number in (20, 40, 60)]
+    _, told = mended(lambda cells, places: cells.extend(big))
+    assert "Only 2 cells of your own were kept." in told
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"cells":[{"cell_type":"code","source":["' + b'\\"' * 400_000,
+        b"{'a':" + b"'\\" * 200_000,
+    ],
+)
+def test_a_file_that_ends_inside_of_a_string_is_read_at_once(content):
+    """It took hours: the end was looked for from each quote anew."""
+    begin = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(60)
+    try:
+        reading.read_cells(content)
+    except reading.Unreadable:
+        pass
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, begin)
+
+
+def test_of_a_changed_set_up_cell_each_statement_runs_for_itself():
+    def change(cells, _):
+        cell = imports(cells)
+        begin = "from google.colab import drive\n%matplotlib widget\nimport math\n"
+        cell["source"] = begin + "".join(cell["source"])
+
+    sources, told = mended(change)
+    place = sources.index("import math")
+    assert sources[place - 2] == "from google.colab import drive"
+    assert "matplotlib" in sources[place - 1]
+    assert "The set-up cell was changed; the released one runs before it." in told

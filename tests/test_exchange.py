@@ -388,6 +388,7 @@ def test_marks_are_a_table_that_no_spreadsheet_computes(tmp_path, capsys):
         ["new", LESSON, "", "5", "", f"not graded: {classroom.NO_NOTEBOOK}"],
         ["nothing", LESSON, "", "5", "", "not handed in"],
     ]
+    assert exchange._plain("＝1+1") == "'＝1+1"  # some read full-width signs, too
     _marks_of_some_lessons_are_a_table_of_their_own(tmp_path, content, capsys)
     assert cli.main(["marks", os.fspath(tmp_path / "nowhere")]) == 1
     assert "has no gradebook.db" in capsys.readouterr().err

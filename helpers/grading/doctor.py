@@ -21,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from helpers.grading.reading import Unreadable, conflict_sides, read_cells
 
 MOST_OWN_CELLS = 5000
+MOST_OWN = 5_000_000  # characters of all cells of a learner's own together
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d)/(\w+)["']""")
 RUNS_WHAT_FOLLOWS = re.compile(r"%%(time|timeit|capture|prun|python3?)\b")
 MAGIC = re.compile(r"(?m)^[ \t]*[!%]|=[ \t]*[!%]")
@@ -142,7 +143,8 @@ class _Merge:
     def _is_starter(self, source):
         """Whether a source is no answer yet."""
         released = {_squeezed(cell.source) for cell in self.released.cells}
-        return _is_stub(source) or _squeezed(source) in released
+        wanted = set().union(*self.wanted.values())
+        return _is_stub(source, wanted) or _squeezed(source) in released
 
     def _find_by_source(self):
         """What stands there as released is what it is, whatever its id says."""
@@ -173,9 +175,12 @@ class _Merge:
                 self.flags.append(f"The type of the check {name} was changed.")
         for cell in self.cells:
             found = CHECK.search(cell.source) if cell.kind == "code" else None
-            if found and not cell.where and not self._answers_in(cell.source):
-                name = f"check-{found[2]}"
-                cell.where = name if self.roles.get(name) == "check" else ""
+            if not found or cell.where:
+                continue
+            name = f"check-{found[2]}"
+            if self.roles.get(name) == "check":
+                own = _defined(cell.source) - _defined(self.by_id[name].source)
+                cell.where = "" if own else name  # a helper's cell is no check
 
     def _fits(self, cell, name):
         """Whether a cell can be the released one whose id it carries."""
@@ -307,7 +312,8 @@ class _Merge:
         defined = len(_defined(cell.source) & self.wanted[name])
         if not defined or not _parses(cell.source):
             return 1 if defined else 0
-        return 2 if _is_stub(cell.source) or defined < len(self.wanted[name]) else 3
+        stub = _is_stub(cell.source, self.wanted[name])
+        return 2 if stub or defined < len(self.wanted[name]) else 3
 
     def _free_others(self, name, claimed):
         """Copies that became something else are the learner's own cells."""
@@ -335,7 +341,7 @@ class _Merge:
         last = {}
         for part in parts:
             for found in _defined(part.source) & self.wanted[name]:
-                stub = _is_stub(part.source)
+                stub = _is_stub(part.source, self.wanted[name])
                 if not (stub and found in last):
                     last[found] = part
         used = [part for part in parts if any(part is one for one in last.values())]
@@ -480,6 +486,8 @@ class _Merge:
         for cell in self.released.cells:
             cell.pop("outputs", None) if cell.cell_type != "code" else None
             mine = self.taken.get(cell.id)
+            if mine and self.roles[cell.id] == "set-up":
+                self._keep_added(cell, mine, places)
             if not mine or self.roles[cell.id] in ("check", "set-up"):
                 continue
             if cell.cell_type != "code" and not self._untouched(mine, cell.id):
@@ -495,22 +503,39 @@ class _Merge:
         ]
         return own_prose
 
+    def _keep_added(self, cell, mine, places):
+        """What a learner wrote into the cell that installs: imports, most of the time.
+
+        Not what installs more: there is no network.
+        """
+        added = _added(mine.source, cell.source)
+        added = [one for one in added if "get_ipython()" not in one]
+        if added:
+            self._tell("What was added to the first code cell runs after it.")
+            own = new_code_cell("\n".join(added), id="own-first")
+            places[cell.id].append(own)
+            self.taken[own.id] = mine
+
     def _keep_set_up(self, cell, mine, places):
         """The lesson's imports run in any case, what the learner made of them after."""
         self._tell("The set-up cell was changed; the released one runs before it.")
-        places[cell.id].append(new_code_cell(mine.source, id="own-set-up"))
-        self.taken["own-set-up"] = mine
+        added = _added(mine.source, cell.source) or [mine.source]
+        for number, source in enumerate(added):  # one may stop, the others run
+            own = new_code_cell(source, id=f"own-set-up-{number}")
+            places[cell.id].append(own)
+            self.taken[own.id] = mine
 
     def _put_in_own(self, places):
-        own_prose, number = [], 0
+        own_prose, number, size, first = [], 0, 0, {}
         before = self.released.cells[0].id
         for cell in self.cells:
-            if cell.where:
+            again = number > first.setdefault(cell.where, number)
+            if cell.where and not (again and self.roles[cell.where] == "example"):
                 before = cell.where
             elif cell.source.strip() and not _is_solo_check(cell.source):
-                number += 1
-                if number > MOST_OWN_CELLS:
-                    self._tell(f"Only {MOST_OWN_CELLS} cells of your own were kept.")
+                number, size = number + 1, size + len(cell.source)
+                if number > MOST_OWN_CELLS or size > MOST_OWN:
+                    self._tell(f"Only {number - 1} cells of your own were kept.")
                     break
                 own = _own_cell(cell, f"own-{number}")
                 if cell.kind == "markdown":
@@ -527,6 +552,16 @@ class _Merge:
                 self._tell(f"The answer {name} is missing.")
             elif role == "check":
                 self._tell(f"The check {name} was missing; it was put back.")
+
+
+def _added(source, released):
+    """Statements of a cell that the released one has not, as text."""
+    plain = plain_python(source)
+    if plain is None:
+        return []
+    known = {ast.dump(one) for one in ast.parse(plain_python(released)).body}
+    new = [one for one in ast.parse(plain).body if ast.dump(one) not in known]
+    return [ast.unparse(one) for one in new]
 
 
 def _code_below(text):
@@ -644,17 +679,26 @@ def _defined(source):
     return frozenset(names)
 
 
-def _is_stub(source):
-    """Whether a function still has the starter's line as a step of its own.
+def _is_stub(source, wanted):
+    """Whether one of the wanted functions still comes to the starter's line.
 
-    An answer may well speak of `NotImplementedError` in a comment or in a branch.
+    An answer may well have it in a comment, in a branch, in a helper or after `return`.
     """
     plain = plain_python(source)
     if plain is None:
         return bool(re.search(r"(?m)^\s*raise NotImplementedError\(\)\s*$", source))
     tree = ast.parse(plain)
-    bodies = [tree.body, *(n.body for n in ast.walk(tree) if isinstance(n, OWN_NAMES))]
-    return any(_is_starter_line(one) for body in bodies for one in body)
+    found = [one for one in _statements(tree) if isinstance(one, OWN_NAMES)]
+    found = [one for one in found if one.name in wanted]
+    methods = [m for one in found if isinstance(one, ast.ClassDef) for m in one.body]
+    bodies = [one.body for one in (*found, *methods) if isinstance(one, OWN_NAMES)]
+    return any(_comes_to_starter_line(body) for body in (tree.body, *bodies))
+
+
+def _comes_to_starter_line(body):
+    ends = (one for one in body if isinstance(one, ast.Raise | ast.Return))
+    first = next(ends, None)
+    return first is not None and _is_starter_line(first)
 
 
 def _is_starter_line(statement):

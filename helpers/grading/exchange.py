@@ -524,4 +524,4 @@ def _trouble(course, lesson, student):
 def _plain(value):
     """A cell that no spreadsheet takes for a formula."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"'{text}" if text[:1] in tuple("=+-@\t\r") else text
+    return f"'{text}" if text[:1] in tuple("=+-@\t\r＝＋－＠") else text

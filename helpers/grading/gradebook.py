@@ -114,6 +114,8 @@ def harmless_prose(source):
 
 def as_plain(source):
     """Text as it was typed, in one line of HTML: nothing of it is read as Markdown."""
+    if len(source) > MOST_HTML:
+        source = f"{source[:MOST_HTML]}\n... and so on"
     lines = html.escape(source).replace("\r", "").replace("\n", "&#10;")
     return f"<pre>{lines}</pre>"
 

@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -35,6 +36,7 @@ MOST_TEXT = 100_000  # characters a cell may print
 MOST_MESSAGE = 3 * 2**20  # bytes; beyond `execute.MOST_MESSAGE` nothing arrives
 SECONDS = 20.0  # for a check that names no limit, as in helpers.lessons.answers
 NO_SEED = 0
+DEBUGGER = re.compile(r"pdb\S*\s*$", re.IGNORECASE)  # its prompt: "(Pdb) ", "ipdb> "
 
 
 # In the helper and in process 1
@@ -226,7 +228,7 @@ def _kernel(request, report):
     os.unlink(path)
     if request["seeds"] is not None:  # `quit()` in an answer: the next cells still run
         app.shell.ask_exit = lambda: None
-        app.kernel.raw_input = lambda prompt="": ""  # `input()`: nobody is there
+        app.kernel.raw_input = _nobody_types
         _watch_own_code(app.shell)
     gc.unfreeze()
     tell(report, ready=True)
@@ -234,6 +236,13 @@ def _kernel(request, report):
     app.start()
     app.close()
     os._exit(0)  # TensorFlow takes more than a second to leave; nothing needs it to
+
+
+def _nobody_types(prompt=""):
+    """What `input()` gives; a debugger, which would ask for ever, hears the end."""
+    if DEBUGGER.search(prompt):
+        raise EOFError
+    return ""
 
 
 def _watch_own_code(shell):
@@ -258,6 +267,8 @@ def _watch_own_code(shell):
             for key in _put_back(module, parts):
                 tell(f"{module.__name__}.{key}")
         if cell.raw_cell.startswith("# @title Check"):
+            if not callable(shell.user_ns.get("check")):  # a variable of the learner's
+                shell.user_ns["check"] = checks.check
             for name, mark in marks.items():  # what a check marks its evidence with
                 found = shell.user_ns.get(name, mark)
                 if found is mark:

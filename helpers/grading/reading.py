@@ -210,7 +210,9 @@ def _without_commas(text):
     """Without commas before a closing bracket."""
     if len(text) > MOST_MENDED:
         return None
-    parts = re.compile(r'("(?:[^"\\]|\\.)*")|,(?=\s*[\]}])', re.DOTALL)
+    # A string without an end is taken whole: looked for again and again, it would take
+    # a time that grows as a square.
+    parts = re.compile(r'("(?:[^"\\]|\\.)*(?:"|\\?\Z))|,(?=\s*[\]}])', re.DOTALL)
     return parts.sub(lambda found: found[1] or "", text)
 
 
@@ -219,7 +221,7 @@ def _from_python(text):
     if len(text) > MOST_MENDED // 4 or not re.match(r"\{\s*'", text):
         return None
     words = {"null": "None", "true": "True", "false": "False"}
-    quoted = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+    quoted = r"""'(?:[^'\\]|\\.)*(?:'|\\?\Z)|"(?:[^"\\]|\\.)*(?:"|\\?\Z)"""
     parts = re.compile(rf"({quoted})|\b(null|true|false)\b", re.DOTALL)
     return ast.literal_eval(parts.sub(lambda one: one[1] or words[one[2]], text))
 
