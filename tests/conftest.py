@@ -1,5 +1,7 @@
 """What all tests share: two logical CPUs, and which tests run in one process."""
 
+import signal
+
 import pytest
 
 from helpers import runtime
@@ -26,3 +28,11 @@ def pytest_xdist_make_scheduler(config, log):
             return file if file.endswith(TOGETHER) else nodeid
 
     return None if config.getvalue("nbval") else ByFile(config, log)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C acts as in a terminal; what a shell starts with `&` would ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -104,6 +104,7 @@ def test_a_name_from_further_down_is_told_without_stored_outputs(hidden, tmp_pat
     assert not told(to_do, "check of standardise")  # "is not answered yet" says enough
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_one_word(hidden, tmp_path):
     path = tmp_path / "00_warm_up.ipynb"
     path.write_bytes(as_bytes(hidden))

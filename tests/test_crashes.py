@@ -124,14 +124,6 @@ def test_killed_after_the_first_result_executes_the_second_alone(undisturbed, tm
     assert [json.loads(path.read_text())["seeds"] for path in results] == [seeds] * 2
 
 
-@pytest.fixture
-def ctrl_c():
-    """Ctrl-C acts as in a terminal; what a shell starts with `&` would ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def first_result(folder):
     return list(inside(folder, "results").glob("*.json"))
 

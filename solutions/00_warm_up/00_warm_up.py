@@ -454,7 +454,7 @@ def holdout(x, y, frac, seed):
 
 # %% check: holdout, 3 points
 def evidence(holdout, rng):
-    n, classes = 4 * int(rng.integers(40, 140)) + 1, int(rng.integers(3, 6))
+    n, classes = 4 * int(rng.integers(40, 4000)) + 1, int(rng.integers(3, 6))
     seed = int(rng.integers(1000))
     x = np.c_[np.arange(n), rng.normal(size=n)].astype("float32")
     y = np.sort(np.arange(n) % classes)
