@@ -464,18 +464,22 @@ def evidence(holdout, rng):
     yield "sizes of the parts", [len(part) for part in parts], given
     more = holdout(np.r_[x, x[:2]], np.r_[y, y[:2]], 0.25, seed)
     yield "sizes for two rows more", [len(part) for part in more], {"rows": n + 2}
-    yield "your arrays are left as they were", EqualOrNot(x, before)
+    kept = np.array_equal(x, before)
+    yield "your arrays are left as they were", EqualOrNot(kept, True)
     x_train, y_train, x_val, y_val = parts
     rows = np.concatenate([x_train, x_val])[:, 0].astype(int)
     yield "how many different rows there are", len(np.unique(rows)), given
     labels = np.concatenate([y_train, y_val])
-    yield "every row has its own label", EqualOrNot(labels, y[rows % n]), given
-    yield "all classes of sorted rows in validation", np.unique(y_val), {"y": y}
-    order = np.asarray(x_train)[:, 0]
-    yield "rows are shuffled", EqualOrNot(order, np.sort(order)), given
-    again, other = holdout(x, y, 0.25, seed)[2], holdout(x, y, 0.25, seed + 1)[2]
-    yield "same seed, same split", EqualOrNot(x_val, again), {"seed": seed}
-    yield "another seed, another split", EqualOrNot(x_val, other), {"seed": seed + 1}
+    own = np.array_equal(labels, y[rows % n])
+    yield "every row has its own label", EqualOrNot(own, True), given
+    sorted_rows = {"sorted rows": n, "classes": classes}
+    yield "all classes of sorted rows in validation", np.unique(y_val), sorted_rows
+    as_before = np.array_equal(rows[: len(x_train)], np.sort(rows[: len(x_train)]))
+    yield "rows are shuffled", EqualOrNot(as_before, True), given
+    again, other = (holdout(x, y, 0.25, one)[2] for one in (seed, seed + 1))
+    same, equal = np.array_equal(x_val, again), np.array_equal(x_val, other)
+    yield "same seed, same split", EqualOrNot(same, True), {"seed": seed}
+    yield "another seed, another split", EqualOrNot(equal, True), {"seed": seed + 1}
 
 
 check("00/holdout", evidence)
