@@ -370,6 +370,14 @@ def test_a_file_that_ends_inside_of_a_string_is_read_at_once(content):
         signal.signal(signal.SIGALRM, begin)
 
 
+def test_endless_statements_of_a_set_up_cell_stay_one_cell():
+    def change(cells, _):
+        imports(cells)["source"] = "x = 1\n" * 20_000
+
+    sources, _ = mended(change)
+    assert sum("x = 1" in source for source in sources) == 1
+
+
 def test_of_a_changed_set_up_cell_each_statement_runs_for_itself():
     def change(cells, _):
         cell = imports(cells)

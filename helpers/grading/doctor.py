@@ -21,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from helpers.grading.reading import Unreadable, conflict_sides, read_cells
 
 MOST_OWN_CELLS = 5000
+MOST_ADDED = 50  # statements of a changed set-up cell that get cells of their own
 MOST_OWN = 5_000_000  # characters of all cells of a learner's own together
 CHECK = re.compile(r"""\bcheck\(\s*["'](\d\d)/(\w+)["']""")
 RUNS_WHAT_FOLLOWS = re.compile(r"%%(time|timeit|capture|prun|python3?)\b")
@@ -519,14 +520,17 @@ class _Merge:
     def _keep_set_up(self, cell, mine, places):
         """The lesson's imports run in any case, what the learner made of them after."""
         self._tell("The set-up cell was changed; the released one runs before it.")
-        added = _added(mine.source, cell.source) or [mine.source]
+        added = _added(mine.source, cell.source)
+        if not 0 < len(added) <= MOST_ADDED:
+            added = [mine.source]
         for number, source in enumerate(added):  # one may stop, the others run
             own = new_code_cell(source, id=f"own-set-up-{number}")
             places[cell.id].append(own)
             self.taken[own.id] = mine
 
     def _put_in_own(self, places):
-        own_prose, number, size, first = [], 0, 0, {}
+        own_prose, number, size = [], 0, 0
+        first = {}  # how many own cells stand above the first copy of a released one
         before = self.released.cells[0].id
         for cell in self.cells:
             again = number > first.setdefault(cell.where, number)
