@@ -47,6 +47,12 @@ def test_too_late_is_told_in_one_sentence():
     )
 
 
+def test_products_of_float32_are_not_rounded_to_10_bits_on_a_newer_gpu():
+    asked = "tf.config.experimental.tensor_float_32_execution_enabled()"
+    out, _ = run(f"import tensorflow as tf\nprint({asked})\n{START}print({asked})")
+    assert (out.splitlines()[0], out.splitlines()[-1]) == ("True", "False")
+
+
 def test_every_test_process_has_two_logical_cpus():
     assert runtime.split_cpu(5) == 2
 
