@@ -9,8 +9,10 @@ from helpers.parity.first_epoch import FirstEpoch
 from helpers.parity.later import LaterEpochs, sentence_of
 from helpers.parity.logs import other_logs
 from helpers.parity.report import First, Report
-from helpers.parity.runs import Run, apart_most, frozen
+from helpers.parity.runs import Run, apart_most, frozen, way
 from helpers.parity.stepwise import error_found, exploding
+
+CHANCE = 0.05  # of the way to fit: two runs of one loop that are further apart
 
 
 def loop(train, model, dataset, epochs=2):
@@ -123,7 +125,7 @@ class Loop(FirstEpoch, LaterEpochs):
             return at_step or of_logs
         if not counts and self.random and self._draws_less(fit, mine):
             return self._later(fit, mine, counts, apart, rows)
-        if not counts and self._is_chance(mine):
+        if not counts and self._is_chance(fit, mine, apart):
             self.chance = True
             return Report(None, self._nothing(fit, mine), rows, "epoch", chance=True)
         return self._later(fit, mine, counts, apart, rows)
@@ -164,12 +166,14 @@ class Loop(FirstEpoch, LaterEpochs):
         first = First(1, None, self._kind(moved[0]), name(moved[0]), *pair)
         return first, sentence_of(1, words)
 
-    def _is_chance(self, mine):
+    def _is_chance(self, fit, mine, apart):
         """Whether two runs of the same loop differ as well, or may for their draws."""
         if self.random:
             return not self._same_draws()
         again = self.theirs(self.given, self.epochs)
-        return not again.error and bool(self._apart(again, mine))
+        if again.error:
+            return False
+        return any(way(again, mine, v) > CHANCE * way(fit, mine, v) for v in apart)
 
     def _first_is_right(self):
         """Whether one epoch of yours, alone, is fit's but for rounding."""

@@ -144,9 +144,9 @@ class Runs:
         finally:
             self.batches, self.epochs, self.returned = whole
 
-    def _twins(self):
+    def _twins(self, anew=()):
         """Runs of fit from weights that differ in their last digit."""
-        return [self.fit(nudge=seed) for seed in (1, 2)]
+        return [self.fit(nudge=seed, anew=anew) for seed in (1, 2)]
 
     def _one_epoch(self):
         """Runs over a single epoch: fit's, yours, fit's from weights a digit away."""
@@ -276,6 +276,12 @@ def apart_most(bench, fit, mine):
         ),
         default=0.0,
     )
+
+
+def way(one, other, variable):
+    """How far a variable is apart at the ends of two runs: its largest change."""
+    ends = (np.asarray(run.after[id(variable)], float) for run in (one, other))
+    return np.abs(np.subtract(*ends)).max(initial=0.0)
 
 
 def rms(array):
