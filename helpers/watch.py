@@ -243,7 +243,8 @@ def outcome(action):
 
 
 def _first_line(message):
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(message))  # without colours
+    # without colours, and without the place in TensorFlow's graph
+    text = re.sub(r"\x1b\[[0-9;]*m|\{\{\w+_node \S*\}\} ?", "", str(message))
     lines = text.strip().strip('"').splitlines() or [""]
     if lines[0].startswith("Exception encountered when calling"):
         lines = [line for line in lines[1:] if line.strip()] or lines  # the reason

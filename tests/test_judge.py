@@ -191,6 +191,21 @@ def test_errors_are_compared_without_their_numbers():
     assert beliefs(key, [other, *list(REFERENCE.values())[1:]])[0] == []
 
 
+@pytest.mark.parametrize(
+    ("built", "elsewhere"),
+    [
+        ("max() arg is an empty sequence", "max() iterable argument is empty"),
+        ("min() arg is an empty sequence", "min() iterable argument is empty"),
+        ("Expected keys ['a', 'b'] in", "Expected keys ListWrapper(['a', 'b']) in"),
+    ],
+)
+def test_an_error_is_the_same_in_the_words_of_other_versions(built, elsewhere):
+    mistake = ("it stops", {"0": error("ValueError", built)})
+    key = make_key(REFERENCE, [mistake])
+    shown = error("ValueError", elsewhere, "one")
+    assert beliefs(key, [shown, *list(REFERENCE.values())[1:]])[0] == ["it stops"]
+
+
 def test_an_error_alone_is_no_proof_if_more_is_wrong():
     key = make_key(REFERENCE, [STOP])
     same = error("ValueError", "shape (7,) is bad", "one")

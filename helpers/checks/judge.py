@@ -13,6 +13,10 @@ STUB = "raise NotImplementedError()"
 COMPARED = 40  # characters of an error message, of one that stopped everything: more
 COMPARED_STOP = 100
 KINDS = ("None", "text", "numbers", "a list", "a dict")  # of what is compared
+OTHER_WORDS = (  # of one error, by version: Python 3.12, Keras 3.13
+    (r"(max|min)\(\) iterable argument is empty", r"\1() arg is an empty sequence"),
+    (r"ListWrapper\((\[.*?\])\)", r"\1"),
+)
 NOT_REACHED = {"type": "not reached", "message": ""}
 
 
@@ -173,6 +177,8 @@ def _same_error(first, second):
 def _plain(error, length=COMPARED):
     """The begin of an error message, without numbers: they change from run to run."""
     text = re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?(e[+-]?\d+)?", "#", error["message"])
+    for pattern, words in OTHER_WORDS:
+        text = re.sub(pattern, words, text)
     return text[:length]
 
 

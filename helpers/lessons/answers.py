@@ -6,7 +6,6 @@ import io
 import linecache
 
 from nbformat.v4 import new_code_cell
-from nbgrader.preprocessors import ClearSolutions
 
 from helpers import runtime
 from helpers.checks.evidence import run
@@ -39,6 +38,8 @@ def base_namespace(lesson):
 
 def stub(source):
     """The learner's starter, exactly as nbgrader makes it from the reference."""
+    from nbgrader.preprocessors import ClearSolutions  # Colab has no nbgrader
+
     cell = new_code_cell(source, metadata={"nbgrader": {"solution": True}})
     cell, _ = ClearSolutions().preprocess_cell(cell, {"language": "python"}, 0)
     return cell.source

@@ -1554,8 +1554,11 @@ def scores(models, x, y, batch_size):
     found = {}
     for name, model in models.items():
         parts = [
-            model.test_on_batch(
-                x[i : i + batch_size], y[i : i + batch_size], return_dict=True
+            model.evaluate(
+                x[i : i + batch_size],
+                y[i : i + batch_size],
+                verbose=0,
+                return_dict=True,
             )
             for i in range(0, len(x), batch_size)
         ]
@@ -2124,10 +2127,11 @@ less: weigh each loss with the number of its rows."""
 def fit_by_batches(model, x, y, batch_size, epochs):
     losses = []
     for _ in range(epochs):
-        parts = [
-            float(model.train_on_batch(x[i : i + batch_size], y[i : i + batch_size]))
-            for i in range(0, len(x), batch_size)
-        ]
+        parts = []
+        for start in range(0, len(x), batch_size):
+            rows = slice(start, start + batch_size)
+            model.reset_metrics()
+            parts.append(float(model.train_on_batch(x[rows], y[rows])))
         losses.append(float(np.mean(parts)))
     return losses
 
@@ -2140,24 +2144,25 @@ smaller batch."""
 def fit_by_batches(model, x, y, batch_size, epochs):
     losses = []
     for _ in range(epochs):
-        parts = [
-            float(model.train_on_batch(x[i : i + batch_size], y[i : i + batch_size]))
-            for i in range(0, len(x) - batch_size + 1, batch_size)
-        ]
+        parts = []
+        for start in range(0, len(x) - batch_size + 1, batch_size):
+            rows = slice(start, start + batch_size)
+            model.reset_metrics()
+            parts.append(float(model.train_on_batch(x[rows], y[rows])))
         losses.append(float(np.mean(parts)))
     return losses
 
 
 # %% mistake: the last batch's loss is the epoch's
 """You return the loss of the last batch of each epoch. The log is the mean over all
-rows
-of the epoch."""
+rows of the epoch."""
 
 
 def fit_by_batches(model, x, y, batch_size, epochs):
     losses = []
     for _ in range(epochs):
         for i in range(0, len(x), batch_size):
+            model.reset_metrics()
             value = model.train_on_batch(x[i : i + batch_size], y[i : i + batch_size])
         losses.append(float(value))
     return losses
@@ -2174,6 +2179,7 @@ def fit_by_batches(model, x, y, batch_size, epochs):
         total = 0.0
         for i in range(0, len(x), batch_size):
             part = x[i : i + batch_size]
+            model.reset_metrics()
             total += float(model.test_on_batch(part, y[i : i + batch_size])) * len(part)
         losses.append(total / len(x))
     return losses

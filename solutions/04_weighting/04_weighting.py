@@ -638,8 +638,8 @@ def logged(fit):
         logs = fit().history
     except Exception as error:
         shapes = re.search(r"\[[\d,]+\] vs. \[[\d,]+\]", str(error))
-        reason = shapes[0] if shapes else str(error).split("\n")[0][:70]
-        return f"{type(error).__name__}: {reason}"
+        reason = shapes[0] if shapes else str(error).split("}} ")[-1].split("\n")[0]
+        return f"{type(error).__name__}: {reason[:70]}"
     return ", ".join(f"{name} {value[0]:.4f}" for name, value in logs.items())
 
 
