@@ -11,6 +11,7 @@ PYTHON313 ?= $(shell $(call FIND,python3.13 $(PYENV)/3.13*/bin/python,((3,13),))
 BIN = .venv/bin
 COLAB = .venv-colab/bin
 ROOT = $(shell test "$$(id -u)" = 0 && echo --allow-root)  # as in most containers
+NEWS = @jupyterlab/apputils-extension:announcements
 QUIET = TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0 COURSE_PROGRESS=off
 PYTEST = $(QUIET) $(BIN)/python -m pytest -q -n 2 --durations=8
 
@@ -53,6 +54,7 @@ bench: .venv/done
 	$(BIN)/python -m pip install -q --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	$(BIN)/course kernel
+	$(BIN)/jupyter labextension disable $(NEWS) 2>/dev/null  # asks at the first start
 	@touch $@
 
 .venv-colab/done: requirements-colab.txt

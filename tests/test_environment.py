@@ -60,7 +60,13 @@ def lab(tmp_path):
     command += ["--IdentityProvider.token=here", "--ServerApp.port_retries=0"]
     log = (tmp_path / "log").open("w")
     server = subprocess.Popen(command, cwd=ROOT, env=env, stdout=log, stderr=log)
-    yield f"http://127.0.0.1:{port}", server.pid
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(300):  # it starts in seconds, where nothing else runs
+        with contextlib.suppress(OSError):
+            asked(f"{address}/api/status")
+            break
+        time.sleep(0.2)
+    yield address, server.pid
     server.terminate()
     server.wait(30)
 
@@ -73,13 +79,15 @@ def asked(address, data=None):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_kernel_of_make_lab_keeps_progress(lab):
     address, pid = lab
-    for _ in range(300):  # it starts in seconds, where nothing else runs
-        with contextlib.suppress(OSError):
-            asked(f"{address}/api/status")
-            break
-        time.sleep(0.2)
     asked(f"{address}/api/kernels", json.dumps({"name": "python3"}).encode())
     found = [Path(f"/proc/{one}/environ").read_bytes() for one in sandbox.family(pid)]
     of_kernels = [env for env in found if b"JPY_PARENT_PID=" in env]
     assert of_kernels
     assert not any(b"COURSE_PROGRESS=" in env for env in of_kernels)
+
+
+def test_jupyterlab_does_not_begin_with_a_question_about_news(lab):
+    page = urlopen(f"{lab[0]}/lab?token=here", timeout=30).read().decode()
+    config = page.partition('id="jupyter-config-data"')[2].partition(">")[2]
+    disabled = json.loads(config.partition("</script>")[0])["disabledExtensions"]
+    assert "@jupyterlab/apputils-extension:announcements" in disabled

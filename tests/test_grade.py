@@ -401,6 +401,20 @@ def test_a_change_of_key_is_judged_without_executing(graded, monkeypatch, capsys
     grade(graded[0], Options(lessons=("00",), execute=False))
 
 
+def test_judging_anew_tells_whom_it_has_no_evidence_of(graded, capsys):
+    place = graded[0] / "evidence" / WHOLE.name / "results" / "right.json"
+    kept = place.read_bytes()
+    place.unlink()
+    again = grade(graded[0], Options(("00",), "right", execute=False))
+    place.write_bytes(kept)
+    assert again.marks == []
+    classroom.print_table(again)
+    classroom.print_next(graded[0], again)
+    told = capsys.readouterr().out
+    assert "right, 00: not graded: it was not executed yet, or that is gone" in told
+    assert "\nNothing was graded.\n" in told and "Feedback" not in told
+
+
 def marks_of(folder):
     """What marks.csv says of each student: points, most, to be read, note."""
     rows = exchange.write_marks(folder, folder / "marks.csv", [WHOLE.name])

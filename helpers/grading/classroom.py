@@ -289,6 +289,9 @@ def _unread(marks):
 def print_next(folder, report):
     """Print where feedback is, and what is left to do for a person."""
     count = len({(mark.student, mark.lesson) for mark in report.marks})
+    if not count:
+        print("\nNothing was graded.")
+        return
     before = count - report.executed
     told = f", {before} of them as executed before" if before else ""
     print(f"\n{count} graded{told}. Feedback: {folder}/feedback/STUDENT/.")

@@ -32,6 +32,7 @@ from helpers.lessons.script import LessonError
 TRIES, PAUSE = 6, 5  # for a gradebook that another program has locked; seconds
 MOST_SECONDS = 120.0  # for one of nbgrader's steps on one submission
 CONCERNS_ALL = re.compile(r"\[Errno |sqlalchemy\.exc|sqlite3\.")  # disk, gradebook
+NO_EVIDENCE = "it was not executed yet, or that is gone: run `course grade`"
 STOPPED = "nothing is lost, the run goes on where it was."
 
 
@@ -105,7 +106,10 @@ class LessonRun:
         """Bring these submissions to their marks."""
         self._tell_damaged()
         todo = [one for one in found if self.options.execute and self._is_new(one)]
-        kept = [one for one in found if one not in todo and self.result(one)]
+        others = [one for one in found if one not in todo]
+        kept = [one for one in others if self.result(one)]
+        for one in (one for one in others if one not in kept):
+            self.report.troubles[one.student, one.lesson] = "not graded", NO_EVIDENCE
         seeds = self._open(todo)
         needed = {self._seeds(one) for one in kept} | {seeds}
         with self.references.made_for(needed - {()}):

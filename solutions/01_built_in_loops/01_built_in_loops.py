@@ -2136,6 +2136,25 @@ def fit_by_batches(model, x, y, batch_size, epochs):
     return losses
 
 
+# %% mistake: each call starts with fresh metrics
+"""Keras 3.13, which Colab has, goes on averaging: what comes back is the mean over all
+calls so far. Call `model.reset_metrics()` before each batch."""
+
+
+def fit_by_batches(model, x, y, batch_size, epochs):
+    losses, seen, so_far = [], 0, 0.0
+    for _ in range(epochs):
+        total = 0.0
+        for start in range(0, len(x), batch_size):
+            rows = slice(start, start + batch_size)
+            model.reset_metrics()  # and then, by hand, what Keras 3.13 does without it
+            so_far += float(model.train_on_batch(x[rows], y[rows])) * len(x[rows])
+            seen += len(x[rows])
+            total += so_far / seen * len(x[rows])
+        losses.append(total / len(x))
+    return losses
+
+
 # %% mistake: only full batches count
 """You leave out the rows after the last full batch. `fit` trains on them, too, as a
 smaller batch."""
