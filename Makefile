@@ -32,7 +32,7 @@ test-notebooks: .venv/done
 test-colab: .venv-colab/done
 	rm -rf build/wheel
 	$(COLAB)/python -m pip wheel -q --no-deps --no-build-isolation -w build/wheel .
-	$(QUIET) $(COLAB)/python -m pytest -q tests/colab/released_notebooks.py tests/colab/answers.py
+	$(QUIET) $(COLAB)/python -m pytest -q -n 2 --durations=4 tests/colab/*.py
 
 grade: .venv/done
 	$(BIN)/python tests/sample_class.py build/sample_class

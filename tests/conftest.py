@@ -8,9 +8,10 @@ from helpers import runtime
 
 runtime.split_cpu()  # before any test lets TensorFlow run: lesson 09 needs two CPUs
 
-# Each of these prepares something large once: a graded class, warm processes.
+# Each of these prepares something large once: a graded class, warm processes; the
+# released notebooks install the course into the environment that they share.
 TOGETHER = ("test_class_attacks.py", "test_crashes.py", "test_grade.py")
-TOGETHER += ("test_sandbox.py", "test_warm.py")
+TOGETHER += ("test_sandbox.py", "test_warm.py", "released_notebooks.py")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,7 +28,7 @@ def pytest_xdist_make_scheduler(config, log):
             file = nodeid.split("::")[0]
             return file if file.endswith(TOGETHER) else nodeid
 
-    return None if config.getvalue("nbval") else ByFile(config, log)
+    return None if config.getoption("nbval", False) else ByFile(config, log)
 
 
 @pytest.fixture

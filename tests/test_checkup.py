@@ -104,6 +104,20 @@ def test_a_name_from_further_down_is_told_without_stored_outputs(hidden, tmp_pat
     assert not told(to_do, "check of standardise")  # "is not answered yet" says enough
 
 
+def test_a_name_in_a_cell_that_python_cannot_read_is_not_told_to_be_gone(
+    solved, tmp_path
+):
+    notebook = copy.deepcopy(solved)
+    cell = cell_of(notebook, "mean_loss")
+    cell["source"] = "def mean_loss(losses, sizes)\n    return 1"
+    path = tmp_path / "00_warm_up.ipynb"
+    path.write_bytes(as_bytes(notebook))
+    to_do = checkup.examine(path).to_do
+    assert told(to_do, "(`def mean_loss(", "stops with SyntaxError")
+    assert told(to_do, "`mean_loss` stands in cell", "which is no Python yet.")
+    assert not told(to_do, "`mean_loss` is defined nowhere")
+
+
 @pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_one_word(hidden, tmp_path):
     path = tmp_path / "00_warm_up.ipynb"

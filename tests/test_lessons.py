@@ -215,6 +215,7 @@ def test_no_stray_files():
 @pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
 def test_nothing_is_left_to_build(lesson):
     assert build.is_built(lesson), f"run `course build {lesson.name}`"
+    assert build.shows_solutions(lesson), "run `course build --solutions`"
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=name_of)
@@ -425,8 +426,29 @@ def test_a_release_without_solutions_needs_no_other_build(copy_of_lesson, monkey
     exercises = build.built_key(copy_of_lesson)["exercises"]
     assert {exercise["solution"] for exercise in exercises} == {None}
     assert not build.build(copy_of_lesson, solutions=False)
-    assert build.build(copy_of_lesson)
+    assert not build.build(copy_of_lesson)  # a later build does not show them again
+    assert not build.shows_solutions(copy_of_lesson)
+    assert build.build(copy_of_lesson, solutions=True)
     assert key_file(copy_of_lesson).read_bytes() == before
+
+
+def test_a_new_address_comes_into_the_notebooks_without_running_them(
+    copy_of_lesson, monkeypatch
+):
+    for module in (build, notebooks):
+        monkeypatch.setattr(module, "repository", lambda: "https://github.com/our/kit")
+    monkeypatch.setattr(notebooks, "execute", None)
+    keys.write_key(build.built_key(copy_of_lesson), build.digest(copy_of_lesson))
+    places = notebooks.paths(copy_of_lesson)
+    before = [notebooks.read(place) for place in places]
+    assert build.build(copy_of_lesson) and not build.build(copy_of_lesson)
+    for old, place in zip(before, places, strict=True):
+        text = place.read_text(encoding="utf-8")
+        assert "colab.research.google.com/github/our/kit/" in text
+        assert "git+https://github.com/our/kit" in text and "your-name" not in text
+        cells = zip(old.cells, notebooks.read(place).cells, strict=True)
+        assert sum(one.source != two.source for one, two in cells) == 2
+    assert build.drift(copy_of_lesson) == []
 
 
 def test_a_wrong_check_cannot_be_built(tmp_path):

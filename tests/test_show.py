@@ -226,6 +226,16 @@ def test_an_error_that_breaks_many_promises_is_told_once():
         assert "updates" not in text and "mine" in text
 
 
+def test_what_is_kept_for_free_is_told_to_count_with_the_others():
+    free = Promise("a flag", held=True, reached=True, is_free=True)
+    kept = Promise("a number", held=True, reached=True)
+    words = "kept: a flag (counts once the others are kept)"
+    unsolved = verdict(free, kept, promise("wrong"), earned=1.33)
+    assert words in as_text(unsolved) and words in as_html(unsolved)
+    assert as_text(unsolved).count("counts once") == 1
+    assert "counts once" not in as_text(verdict(free, kept, earned=4.0))
+
+
 def test_nothing_from_a_tape_is_asked_for_otherwise():
     error = {"type": "TypeError", "message": "NoneType has no len", "where": "line 1"}
     tape = {**error, "line": "gradients = tape.gradient(loss, model.weights)"}

@@ -194,8 +194,10 @@ def comparison(promise):
     return rows
 
 
-def again(promise, verdict):
-    """Words for a promise that an earlier promise's error has broken, else ""."""
+def remark(promise, verdict):
+    """Words behind a promise: kept for free, or broken by an earlier error; else ""."""
+    if promise.held and promise.is_free and not verdict.solved:
+        return " (counts once the others are kept)"
     if not promise.error:
         return ""
     before = verdict.promises[: verdict.promises.index(promise)]
@@ -319,7 +321,7 @@ def _promise_lines(promise, verdict):
     if not verdict.attempted:
         return [f"  - {promise.label}"]
     what = state(promise)
-    same = again(promise, verdict)
+    same = remark(promise, verdict)
     lines = [f"  {SIGNS[what]} {what}: {promise.label}{same}"]
     if what == "broken" and not same:
         for name, text in comparison(promise):
@@ -380,7 +382,7 @@ def _promise_html(promise, verdict):
     if not verdict.attempted:
         return f"<li>– {html.escape(promise.label)}</li>"
     what = state(promise)
-    same = again(promise, verdict)
+    same = remark(promise, verdict)
     text = f"{SIGNS[what]} {what}: {html.escape(promise.label + same)}"
     shown = what == "broken" and not same
     return f"<li>{text}{_comparison_html(promise) if shown else ''}</li>"

@@ -303,6 +303,9 @@ class _Fresh:
             )
         if makers:
             return f" `{name}` is defined in {_title(makers[-1])}: does that cell stop?"
+        for cell in self._submitted():
+            if doctor.plain_python(cell.source) is None and name in cell.source:
+                return f" `{name}` stands in {_title(cell)}, which is no Python yet."
         return f" `{name}` is defined nowhere: the cell that made it is gone."
 
     def _submitted(self):

@@ -18,7 +18,7 @@ import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
-from helpers.grading.reading import Unreadable, conflict_sides, read_cells
+from helpers.grading.reading import DAMAGED, Unreadable, conflict_sides, read_cells
 
 MOST_OWN_CELLS = 5000
 MOST_ADDED = 50  # statements of a changed set-up cell that get cells of their own
@@ -89,7 +89,8 @@ class _Merge:
 
     def __init__(self, cells, released, repairs):
         self.cells, self.released = cells, copy.deepcopy(released)
-        self.repairs, self.flags = repairs, []
+        self.flags = [told for told in repairs if told.startswith(DAMAGED)]
+        self.repairs = [told for told in repairs if told not in self.flags]
         self.by_id = {cell.id: cell for cell in released.cells}
         self.roles = {cell.id: _role(cell) for cell in released.cells}
         self.wanted = {

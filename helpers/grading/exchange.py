@@ -31,6 +31,7 @@ from helpers.grading.classroom import (
 )
 from helpers.grading.gradebook import find_alembic
 from helpers.grading.marking import trouble_of
+from helpers.grading.reading import DAMAGED
 from helpers.grading.store import (
     MOST_SUBMITTED,
     folder_of,
@@ -503,6 +504,7 @@ def _row(course, lesson, student, refused):
     if not mine or state == "our fault":
         note = note or refused or "not handed in"
         return student, lesson.name, "", lesson.max_score, "", note
+    note = note or _damage(course, lesson.name, student)
     (one,) = mine
     to_read = sum(
         grade.needs_manual_grade and grade.cell.cell_type != "code"  # code: a check
@@ -511,6 +513,12 @@ def _row(course, lesson, student, refused):
     )
     points = max(0.0, one.score - (one.late_submission_penalty or 0.0))
     return student, lesson.name, points, lesson.max_score, to_read, note
+
+
+def _damage(course, lesson, student):
+    """What the doctor said of a file of which only a part could be read, or ""."""
+    result = read_json(folder_of(course, lesson, "results", f"{student}.json")) or {}
+    return next((f for f in result.get("flags", ()) if f.startswith(DAMAGED)), "")
 
 
 def _trouble(course, lesson, student):

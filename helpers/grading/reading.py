@@ -16,6 +16,7 @@ MOST_BYTES = 200 * 2**20  # of a file; stored outputs may be large
 MOST_CELLS = 20_000  # of a file; a lesson has a few hundred
 MOST_PARTS = 10**6  # brackets in a file: each may become a thing in memory
 MOST_SOURCE = 2**20  # characters of one cell
+DAMAGED = "The file is damaged"  # and only a part could be read
 MOST_MENDED = 20 * 2**20  # characters of a text that is mended as a whole
 SAVE_AS = "Save it as a notebook (.ipynb) and hand that in."
 KINDS = (
@@ -191,7 +192,7 @@ def _parsed(text, repairs):
             deep = True
     found = _rescued(text)
     if found:
-        repairs.append(f"The file is damaged; {len(found)} cells could be read.")
+        repairs.append(f"{DAMAGED}; {len(found)} cells could be read.")
         return found
     if deep:
         raise Unreadable("The file is nested too deeply to be a notebook.")

@@ -106,12 +106,14 @@ def _summary(lesson, pairs):
     all_points, count = points(pairs), len(pairs)
     states = Counter(result["state"] for result, _ in pairs.values())
     told = ", ".join(f"{number} {state}" for state, number in states.most_common())
-    few = (
-        f'<p class="note">With fewer than {FEW} submissions, difficulty and '
-        "discrimination are rough.</p>"
-        if count < FEW
-        else ""
-    )
+    few = ""
+    if count < FEWER:
+        few = f"With fewer than {FEWER} submissions these two stay empty."
+    elif count < FEW:
+        few = f"With fewer than {FEW} submissions both are rough."
+    if few:
+        told_of = "Share of points (difficulty) and discrimination: "
+        few = f'<p class="note">{told_of}{few[0].lower()}{few[1:]}</p>'
     return (
         f"<p>{count} submissions ({told}). Checked exercises: median "
         f"{_number(np.median(all_points))} of {most:g} points, from "

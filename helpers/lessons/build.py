@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from helpers.checks.keys import KEYS
 from helpers.lessons import keys, notebooks
-from helpers.lessons.paths import ROOT, SOLUTIONS
+from helpers.lessons.paths import ROOT, SOLUTIONS, repository
 from helpers.lessons.script import LessonError, read
 
 LESSON = "[0-9][0-9]_*"
@@ -63,13 +63,18 @@ def _helpers_of(lesson):
             yield from (file for file in files if file.stem not in NEVER)
 
 
-def build(lesson, solutions=True, force=False):
-    """Build key and notebooks of a lesson; returns whether anything had to be done."""
-    if not force and is_built(lesson, solutions):
-        return False
-    if not force and is_built(lesson, not solutions):
-        _show_solutions(lesson, solutions)
-        return True
+def build(lesson, solutions=None, force=False):
+    """Build key and notebooks of a lesson; returns whether anything had to be done.
+
+    Args:
+        lesson: a `script.Lesson`.
+        solutions: whether `solution(...)` shows something; None leaves it as it is.
+        force: build even what fits.
+    """
+    if solutions is None:
+        solutions = shows_solutions(lesson)
+    if not force and is_built(lesson):
+        return any([_show_solutions(lesson, solutions), _put_address(lesson)])
     began = digest(lesson)  # what changes from now on has not been built
     bar = tqdm(total=len(lesson.exercises) + len(lesson.cells), desc=lesson.name)
 
@@ -93,21 +98,51 @@ def build(lesson, solutions=True, force=False):
 
 def _show_solutions(lesson, show):
     """Change nothing in a built lesson but whether `solution(...)` shows something."""
+    if shows_solutions(lesson) == show:
+        return False
     key = built_key(lesson)
     for entry, exercise in zip(key["exercises"], lesson.exercises, strict=True):
         entry["solution"] = keys.shown_solution(exercise) if show else None
     keys.write_key(key, key["digest"])
+    return True
 
 
-def is_built(lesson, solutions=True):
+def shows_solutions(lesson):
+    """Whether `solution(...)` shows something, as the lesson was built last."""
+    key = built_key(lesson) or {"exercises": []}
+    return all(entry["solution"] is not None for entry in key["exercises"])
+
+
+def _put_address(lesson):
+    """Write the repository's address into badge and set-up cell, if it is a new one.
+
+    No digest covers it: nothing is computed from it, so nothing has to run again.
+    """
+    place, learners = notebooks.paths(lesson)
+    built = notebooks.read(place)
+    if built is None:
+        return False
+    made = {cell.id: cell.source for cell in notebooks.solution_notebook(lesson).cells}
+    slug = repository().removeprefix("https://github.com/")
+    stale = [
+        cell
+        for cell in built.cells
+        if slug in made.get(cell.id, "") and cell.source != made[cell.id]
+    ]
+    for cell in stale:
+        cell.source = made[cell.id]
+    if stale:
+        notebooks.write(built, place)
+        notebooks.write(notebooks.learner_notebook(built), learners)
+    return bool(stale)
+
+
+def is_built(lesson):
     """Whether the files of a lesson exist and were made from what stands there now."""
     key = built_key(lesson)
     return (
         key is not None
         and key["digest"] == digest(lesson)
-        and all(
-            (entry["solution"] is not None) == solutions for entry in key["exercises"]
-        )
         and all(path.exists() for path in notebooks.paths(lesson))
     )
 

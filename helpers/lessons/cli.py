@@ -7,6 +7,7 @@ import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # its sums depend on the processor
 
 
 def main(arguments=None):
@@ -52,7 +53,20 @@ def _parser():
         return sub
 
     build = command("build", _build, "build notebooks and keys from lesson scripts")
-    build.add_argument("--no-solutions", action="store_true", help="for classrooms")
+    shown = build.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--no-solutions",
+        dest="solutions",
+        action="store_false",
+        default=None,
+        help="for classrooms: solution() shows nothing, until --solutions",
+    )
+    shown.add_argument(
+        "--solutions",
+        action="store_true",
+        default=None,
+        help="solution() shows the reference answer, as at first",
+    )
     build.add_argument("--force", action="store_true", help="even if nothing changed")
     command("check", _check, "compare the built files with the lesson scripts")
     prove = command("prove", _prove, "prove the checks of all exercises")
@@ -108,17 +122,21 @@ def _build(options):
     from helpers.lessons import build, pages
 
     for lesson in build.find(options.lessons):
-        if not build.build(lesson, not options.no_solutions, options.force):
-            print(f"{lesson.name}: unchanged")
+        done = build.build(lesson, options.solutions, options.force)
+        shown = "" if build.shows_solutions(lesson) else ", without solutions"
+        print(f"{lesson.name}: {'built' if done else 'unchanged'}{shown}")
     for name in pages.write(build.find()):
         print(f"{name}: written")
 
 
 def _check(options):
+    from tqdm import tqdm
+
     from helpers.lessons import build, pages
 
     lessons = build.find(options.lessons)
-    problems = [text for lesson in lessons for text in build.drift(lesson)]
+    bar = tqdm(lessons, desc="All that was built is made again")
+    problems = [text for lesson in bar for text in build.drift(lesson)]
     problems += build.stray_files()
     for name in pages.outdated(build.find()):
         problems.append(f"{name} does not fit; mend it with `course build`.")
@@ -156,12 +174,15 @@ def _work(options):
     from helpers.lessons.paths import WORK
 
     WORK.mkdir(exist_ok=True)
-    for name in build.released(options.lessons):
+    names = build.released(options.lessons)
+    new = [name for name in names if not notebook_path(WORK, name).exists()]
+    for name in new:
         target = notebook_path(WORK, name)
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(notebook_path(NOTEBOOKS, name), target)
-            print(f"new: {target.relative_to(WORK.parent)}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(notebook_path(NOTEBOOKS, name), target)
+        print(f"new: {target.relative_to(WORK.parent)}")
+    if not new:
+        print(f"nothing new: {WORK.name}/ has what you asked for.")
 
 
 def _reset(options):

@@ -883,10 +883,10 @@ def xent(logits, labels):
     return keras.ops.mean(keras.ops.logsumexp(logits, axis=0)) - chosen
 
 
-# %% mistake: a list of labels picks one number per row
-"""`logits[:, labels]` is an idea from NumPy, and even there it would pick whole
-columns.
-To pick one number per row, multiply with the one-hot labels and sum over the row."""
+# %% mistake: brackets pick numbers by a list of labels
+"""`x[:, labels]` and `x[rows, labels]` are ideas from NumPy (and the first would pick
+whole columns there). TensorFlow takes no list of places in brackets. To pick one number
+per row, multiply with the one-hot labels and sum over the row."""
 
 
 def xent(logits, labels):
