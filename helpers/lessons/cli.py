@@ -53,19 +53,10 @@ def _parser():
         return sub
 
     build = command("build", _build, "build notebooks and keys from lesson scripts")
-    shown = build.add_mutually_exclusive_group()
-    shown.add_argument(
-        "--no-solutions",
-        dest="solutions",
-        action="store_false",
-        default=None,
-        help="for classrooms: solution() shows nothing, until --solutions",
-    )
-    shown.add_argument(
+    build.add_argument(
         "--solutions",
-        action="store_true",
-        default=None,
-        help="solution() shows the reference answer, as at first",
+        action=argparse.BooleanOptionalAction,
+        help="whether solution() shows reference answers (else as before)",
     )
     build.add_argument("--force", action="store_true", help="even if nothing changed")
     command("check", _check, "compare the built files with the lesson scripts")
