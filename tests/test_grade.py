@@ -168,8 +168,11 @@ def test_edited_checks_count_for_nothing_and_are_told(graded):
 
 
 def test_a_damaged_file_stops_nobody_and_keeps_what_can_be_read(graded):
-    told = graded[1].repairs["cut_off", WHOLE.name]
-    assert "The file is damaged" in told[0]
+    (told,) = graded[1].flags["cut_off", WHOLE.name]
+    assert told.startswith("The file is damaged; ")
+    assert marks_of(graded[0])["cut_off"][-1] == told
+    page = report.write(graded[0], WHOLE).read_text(encoding="utf-8")
+    assert told in page[page.index("<h2>Look at these first") :]
     assert len(checked(graded[1], "cut_off")) == len(WHOLE.exercises)
 
 
