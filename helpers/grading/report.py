@@ -108,12 +108,12 @@ def _summary(lesson, pairs):
     told = ", ".join(f"{number} {state}" for state, number in states.most_common())
     few = ""
     if count < FEWER:
-        few = f"With fewer than {FEWER} submissions these two stay empty."
+        few = f"with fewer than {FEWER} submissions these two stay empty."
     elif count < FEW:
-        few = f"With fewer than {FEW} submissions both are rough."
+        few = f"with fewer than {FEW} submissions both are rough."
     if few:
         told_of = "Share of points (difficulty) and discrimination: "
-        few = f'<p class="note">{told_of}{few[0].lower()}{few[1:]}</p>'
+        few = f'<p class="note">{told_of}{few}</p>'
     return (
         f"<p>{count} submissions ({told}). Checked exercises: median "
         f"{_number(np.median(all_points))} of {most:g} points, from "
